@@ -1,0 +1,1 @@
+"""M-ODISE: panoptic segmentation of breast lesions in mammograms."""

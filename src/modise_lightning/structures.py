@@ -1,0 +1,220 @@
+"""The few dataclasses that cross a boundary between the parts of the library.
+
+Shapes use B images, Q queries, K classes, C channels, H and W pixels, N segments, P prompts and L predictions
+(one for every decoder layer and one for the learned queries; the last one is the result).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Category:
+    """One kind of thing or stuff that a dataset labels.
+
+    Attributes:
+        name: Unique name in the dataset.
+        prompts: Texts that describe it (synonyms), for text-similarity classification; at least one.
+        isthing: Whether its instances are told apart (Kirillov et al. 2019).
+        color: RGB in 0-255 for pictures.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    isthing: bool = True
+    color: tuple[int, int, int] = (230, 159, 0)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """Where an image comes from.
+
+    Attributes:
+        image_id: Unique number in its dataset.
+        file_name: File name in its dataset.
+        patient_id: Patient that it shows; folds never split a patient.
+        height: Height of the stored image in pixels.
+        width: Width of the stored image in pixels.
+    """
+
+    image_id: int
+    file_name: str
+    patient_id: str
+    height: int
+    width: int
+
+
+@dataclass
+class PanopticSegmentation:
+    """A map that assigns each pixel to at most one segment.
+
+    Attributes:
+        segment_ids: (H, W) int64; 0 no segment, -1 void (ignored by every metric), 1..N the segments.
+        labels: (N,) int64 class index in [0, K) of each segment.
+        scores: (N,) float in [0, 1], confidence of each segment; None for ground truth.
+    """
+
+    segment_ids: Tensor
+    labels: Tensor
+    scores: Tensor | None = None
+
+    @property
+    def masks(self) -> Tensor:
+        """(N, H, W) bool, one mask a segment."""
+        ids = torch.arange(1, len(self.labels) + 1, device=self.segment_ids.device)
+        return self.segment_ids[None] == ids[:, None, None]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticSegmentation:
+        """Copy to a device."""
+        return PanopticSegmentation(
+            self.segment_ids.to(device, non_blocking=non_blocking),
+            self.labels.to(device, non_blocking=non_blocking),
+            None if self.scores is None else self.scores.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> PanopticSegmentation:
+        """Copy to page-locked memory."""
+        return PanopticSegmentation(
+            self.segment_ids.pin_memory(),
+            self.labels.pin_memory(),
+            None if self.scores is None else self.scores.pin_memory(),
+        )
+
+
+@dataclass
+class InstanceSegmentation:
+    """Scored object masks of one image, which may overlap.
+
+    Attributes:
+        masks: (N, H, W) bool.
+        labels: (N,) int64 class index in [0, K).
+        scores: (N,) float in [0, 1].
+    """
+
+    masks: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+@dataclass
+class Prediction:
+    """Everything that inference says of one image.
+
+    Attributes:
+        panoptic: Non-overlapping segments.
+        instances: Scored, possibly overlapping masks of the thing classes.
+        semantic: (K, H, W) float; sum over queries of class probability times mask probability.
+    """
+
+    panoptic: PanopticSegmentation
+    instances: InstanceSegmentation
+    semantic: Tensor
+
+
+@dataclass
+class Batch:
+    """Images of a step with their ground truth.
+
+    Attributes:
+        images: (B, 3, H, W) float32 RGB in [0, 1], zero-padded on the right and at the bottom.
+        image_sizes: (height, width) of each image inside the padding.
+        targets: Ground truth of each image: at the image's own size in training; at the stored image's
+            size (``records``) in evaluation.
+        records: Where each image comes from.
+    """
+
+    images: Tensor
+    image_sizes: list[tuple[int, int]]
+    targets: list[PanopticSegmentation]
+    records: list[ImageRecord]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Copy to a device."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            targets=[target.to(device, non_blocking) for target in self.targets],
+        )
+
+    def pin_memory(self) -> Batch:
+        """Copy to page-locked memory."""
+        return replace(
+            self, images=self.images.pin_memory(), targets=[target.pin_memory() for target in self.targets]
+        )
+
+
+@dataclass
+class FeaturePyramid:
+    """Image features at strides 4, 8, 16 and 32, each (B, C, H / stride, W / stride)."""
+
+    s2: Tensor
+    s3: Tensor
+    s4: Tensor
+    s5: Tensor
+
+    @property
+    def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four levels from high to low resolution."""
+        return self.s2, self.s3, self.s4, self.s5
+
+
+@dataclass(frozen=True)
+class ConditioningShape:
+    """What a diffusion model expects of its conditioning.
+
+    Attributes:
+        context_length: Number of text tokens (77 for Stable Diffusion).
+        context_channels: Width of a token (768 for Stable Diffusion 1).
+        time_channels: Width of the time embedding (1280 for Stable Diffusion 1).
+        timesteps: Number of timesteps that features are taken at.
+    """
+
+    context_length: int
+    context_channels: int
+    time_channels: int
+    timesteps: int
+
+
+@dataclass
+class Conditioning:
+    """What an implicit captioner adds to a diffusion model's unconditional inputs.
+
+    Attributes:
+        context: (B, context_length, context_channels), added to the encoding of the empty text.
+        time_embedding: (B, timesteps, time_channels), added to the UNet's time embedding.
+    """
+
+    context: Tensor
+    time_embedding: Tensor
+
+
+@dataclass
+class MaskGeneratorOutput:
+    """What the mask generator says before anything is classified.
+
+    Attributes:
+        hidden_states: (L, B, Q, C) layer-normed query states.
+        mask_logits: (L, B, Q, H / 4, W / 4).
+        mask_features: (B, C, H / 4, W / 4) per-pixel embeddings that the masks are products of.
+    """
+
+    hidden_states: Tensor
+    mask_logits: Tensor
+    mask_features: Tensor
+
+
+@dataclass
+class SegmenterOutput:
+    """Classified masks of every prediction.
+
+    Attributes:
+        class_logits: (L, B, Q, K + 1); the last class is "no object".
+        mask_logits: (L, B, Q, H / 4, W / 4).
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
