@@ -1,0 +1,112 @@
+"""Where pretrained weights come from, and how they are read safely."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import safetensors
+import safetensors.torch
+import torch
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from torch import Tensor, nn
+
+from modise_lightning.errors import UserError
+
+_HUB_TIMEOUT_SECONDS = 5.0
+
+
+def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str]) -> Path | None:
+    """Find the local folder or file that holds the pretrained weights of a part.
+
+    Args:
+        part: Config key of the part, named in messages (``backbone``).
+        weights: ``hub`` (the published repository, downloaded once into the Hugging Face cache), ``random``,
+            or the path of a local folder or file.
+        repository: Published id on the Hugging Face hub.
+        patterns: File name patterns of the repository that are needed.
+
+    Returns:
+        An existing path, or None for ``random``.
+
+    Raises:
+        UserError: The weights are nowhere; the message says how to get them or run without.
+    """
+    if weights == "random":
+        return None
+    if weights == "hub":
+        return _locate_on_hub(part, repository, patterns)
+    path = Path(weights).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"{part}: no file or folder '{path}' ({part}.weights). Give the local copy of '{repository}', "
+            f"or {part}.weights=hub to download it, or {part}.weights=random to run without it."
+        )
+    return path.resolve()
+
+
+def _locate_on_hub(part: str, repository: str, patterns: Sequence[str]) -> Path:
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(patterns), local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass  # Not in the cache yet: ask the hub.
+    try:
+        return Path(
+            snapshot_download(repository, allow_patterns=list(patterns), etag_timeout=_HUB_TIMEOUT_SECONDS)
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{part}: the weights '{repository}' are neither in the local cache ({constants.HF_HUB_CACHE}) nor "
+            f"reachable on the Hugging Face hub ({reason}). On a machine with internet access run "
+            f"`hf download {repository} --local-dir FOLDER`, copy FOLDER here and give {part}.weights=FOLDER; "
+            f"{part}.weights=random runs without pretrained weights."
+        ) from error
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a ``.safetensors`` file or a pickle that holds nothing but tensors.
+
+    Raises:
+        UserError: The file is damaged, or a pickle that would have to run code to be read.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise UserError(f"{path}: not a readable safetensors file ({error}). Download it again.") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: this pickle holds more than tensors, and reading it could run foreign code, so it is "
+            "refused. Use a safetensors version of these weights."
+        ) from error
+    except (RuntimeError, OSError, EOFError) as error:
+        raise UserError(f"{path}: not a readable weights file ({error}). Download it again.") from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserError(f"{path}: expected tensors by name, found something else. Is it a weights file?")
+    return cast(dict[str, Tensor], loaded)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Identify the frozen weights of a module, so that a checkpoint can tell whether it is used with its own.
+
+    Returns:
+        Hexadecimal digest of names, shapes, types and bit sums of all parameters that do not require a gradient.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        if parameter.requires_grad:
+            continue
+        data = parameter.detach().contiguous().cpu()
+        bits = data.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()])
+        total = int(bits.sum(dtype=torch.int64))
+        digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
+    return digest.hexdigest()[:16]
