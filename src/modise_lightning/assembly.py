@@ -1,0 +1,157 @@
+"""Builds the parts that a composed configuration describes, and finds what they need before anything slow starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import hydra.utils
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from modise_lightning.backbones.backbone import Backbone
+from modise_lightning.checkpoint import METADATA_KEY, check_state, read_checkpoint
+from modise_lightning.data.categories import categories_from_config
+from modise_lightning.data.datamodule import PanopticDataModule
+from modise_lightning.errors import UserError
+from modise_lightning.lightning_module import SegmentationModule
+from modise_lightning.metrics.evaluation import SegmentationMetrics
+from modise_lightning.segmenter import Segmenter
+from modise_lightning.structures import Category
+from modise_lightning.text.prompts import flatten_prompts
+from modise_lightning.weights import locate
+
+_PARTS = ("backbone", "captioner", "text.encoder", "mask_generator")
+
+
+def check_weights(config: DictConfig) -> None:
+    """Find the pretrained weights of every part, so that a missing one is told before anything is built.
+
+    Raises:
+        UserError: Names the first part whose weights are nowhere.
+    """
+    for part in _PARTS:
+        node = OmegaConf.select(config, part)
+        if node is not None and "weights" in node:
+            locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
+
+
+def categories_of(config: DictConfig) -> tuple[Category, ...]:
+    """Read the dataset's categories from the configuration."""
+    return categories_from_config(cast(list[dict[str, Any]], OmegaConf.to_container(config.data.categories)))
+
+
+def build_data(config: DictConfig) -> PanopticDataModule:
+    """Build the data module; a dataset that can be made without a download is made if it is missing."""
+    if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
+        hydra.utils.instantiate(config.data.preparer, _convert_="all").prepare()
+    return cast(PanopticDataModule, hydra.utils.instantiate(config.data.module, _convert_="all"))
+
+
+def build_segmenter(config: DictConfig, text_state: Mapping[str, torch.Tensor] | None = None) -> Segmenter:
+    """Build the network.
+
+    Args:
+        config: Composed training configuration.
+        text_state: The classifier's text embeddings from a checkpoint; None encodes the prompts anew.
+    """
+    backbone: Backbone = hydra.utils.instantiate(config.backbone, _convert_="all")
+    captioner: nn.Module | None = None
+    if config.captioner.get("_target_") is not None:
+        captioner = hydra.utils.instantiate(config.captioner, _convert_="all")(shape=backbone.conditioning_shape)
+    mask_generator = hydra.utils.instantiate(config.mask_generator, _convert_="all")(
+        feature_channels=backbone.feature_channels
+    )
+    classifier = _build_classifier(config, mask_generator.hidden_channels, text_state)
+    return Segmenter(
+        backbone=backbone, captioner=captioner, mask_generator=mask_generator, classifier=classifier
+    )
+
+
+def _build_classifier(
+    config: DictConfig, hidden_channels: int, text_state: Mapping[str, torch.Tensor] | None
+) -> nn.Module:
+    categories = categories_of(config)
+    build = hydra.utils.instantiate(config.text.classifier, _convert_="all")
+    if config.text.encoder is None:
+        return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
+    prompts, prompt_categories = flatten_prompts(categories)
+    if text_state is None:
+        encoder = hydra.utils.instantiate(config.text.encoder, _convert_="all")
+        text_embeddings, null_embedding = encoder(prompts), encoder([""])[0]
+    else:
+        text_embeddings, null_embedding = text_state["text_embeddings"], text_state["null_embedding"]
+    return cast(
+        nn.Module,
+        build(
+            text_embeddings=text_embeddings,
+            prompt_categories=prompt_categories,
+            null_embedding=null_embedding,
+            hidden_channels=hidden_channels,
+        ),
+    )
+
+
+def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any]) -> SegmentationModule:
+    """Build the training module.
+
+    Args:
+        config: Composed training configuration.
+        segmenter: The network.
+        dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
+    """
+    inference = hydra.utils.instantiate(
+        config.inference, isthing=[category.isthing for category in categories_of(config)], _convert_="all"
+    )
+    return SegmentationModule(
+        segmenter=segmenter,
+        criterion=hydra.utils.instantiate(config.criterion, _convert_="all"),
+        inference=inference,
+        optimizer_factory=hydra.utils.instantiate(config.optimizer, _convert_="all"),
+        metadata={"config": OmegaConf.to_yaml(config, resolve=True), "dataset": dict(dataset)},
+    )
+
+
+def build_metrics(config: DictConfig) -> SegmentationMetrics:
+    """Build the metrics for the dataset's categories."""
+    names = [category.name for category in categories_of(config)]
+    return cast(
+        SegmentationMetrics,
+        hydra.utils.instantiate(config.metrics, category_names=names, _convert_="all"),
+    )
+
+
+def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
+    """Rebuild a trained model from nothing but its checkpoint (and its frozen parts' published weights).
+
+    Args:
+        path: A checkpoint of a run.
+        overrides: ``key=value`` changes to the configuration in the checkpoint.
+
+    Returns:
+        The module, the configuration, and what the training dataset said of itself.
+
+    Raises:
+        UserError: The checkpoint is missing or damaged, or does not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    metadata = checkpoint[METADATA_KEY]
+    config = cast(DictConfig, OmegaConf.create(metadata["config"]))
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
+            raise UserError(f"overrides: '{override}' is not KEY=VALUE of the checkpoint's configuration.")
+        OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
+    check_weights(config)
+    prefix = "segmenter.classifier."
+    state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
+    segmenter = build_segmenter(config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None)
+    module = build_module(config, segmenter, metadata["dataset"])
+    check_state(module, checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=False)
+    return module.eval(), config, metadata["dataset"]
+
+
+_ABSENT = object()

@@ -1,0 +1,1 @@
+"""What happens beside the training steps: evaluation, pictures, progress, and guards."""

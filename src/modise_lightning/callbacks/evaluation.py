@@ -1,0 +1,76 @@
+"""Measures predictions on the validation and test splits and logs the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+
+from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.structures import Batch, Prediction
+
+
+class Evaluation(lightning.Callback):
+    """Feeds the module's predictions to the metrics; ``results`` holds the last one of each split."""
+
+    def __init__(self, metrics: SegmentationMetrics) -> None:
+        """Take the metrics to compute."""
+        self.metrics = metrics
+        self.results: dict[str, EvaluationResult] = {}
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start afresh."""
+        self._reset(pl_module)
+
+    def on_test_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start afresh."""
+        self._reset(pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Compare a batch of predictions with the ground truth."""
+        self._update(outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Compare a batch of predictions with the ground truth."""
+        self._update(outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the results of the validation split."""
+        if not trainer.sanity_checking:
+            self._log("validation", pl_module)
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the results of the test split."""
+        self._log("test", pl_module)
+
+    def _reset(self, pl_module: lightning.LightningModule) -> None:
+        self.metrics.to(pl_module.device)
+        self.metrics.reset()
+
+    def _update(self, predictions: Sequence[Prediction], batch: Batch) -> None:
+        self.metrics.update(predictions, batch.targets)
+
+    def _log(self, split: str, pl_module: lightning.LightningModule) -> None:
+        result = self.metrics.compute()
+        self.results[split] = result
+        # Computed from reduced states, so that every process logs the same numbers.
+        pl_module.log_dict(
+            {f"{split}/{name}": value for name, value in result.summary().items()}, rank_zero_only=False
+        )

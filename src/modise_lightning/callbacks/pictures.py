@@ -1,0 +1,73 @@
+"""Saves comparison pictures of the first test images: ground truth beside the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from modise_lightning.reporting.comparison import ComparisonRow, draw_comparison
+from modise_lightning.reporting.files import write_png_atomically
+from modise_lightning.structures import Batch, Category
+
+
+class PredictionPictures(lightning.Callback):
+    """Draws the first images of the test split and saves them in pages of a few rows."""
+
+    def __init__(
+        self, *, folder: str, num_images: int, rows_per_picture: int, categories: Sequence[Category], note: str | None
+    ) -> None:
+        """Keep what to draw.
+
+        Args:
+            folder: Where the pictures go.
+            num_images: How many test images are drawn.
+            rows_per_picture: Images a picture.
+            categories: Names and colours.
+            note: A line under each picture (that the data is synthetic, or its attribution).
+        """
+        self.folder = Path(folder)
+        self.num_images = num_images
+        self.rows_per_picture = rows_per_picture
+        self.categories = tuple(categories)
+        self.note = note
+        self._rows: list[ComparisonRow] = []
+
+    def on_test_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start afresh."""
+        self._rows = []
+
+    def on_test_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep what the pictures show of a batch."""
+        if not trainer.is_global_zero:
+            return
+        for index, prediction in enumerate(outputs):
+            if len(self._rows) == self.num_images:
+                return
+            height, width = batch.image_sizes[index]
+            self._rows.append(
+                ComparisonRow(
+                    name=batch.records[index].file_name,
+                    image=batch.images[index, 0, :height, :width].float().cpu().numpy(),
+                    target=batch.targets[index],
+                    prediction=prediction,
+                )
+            )
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draw and save the pictures."""
+        for start in range(0, len(self._rows), self.rows_per_picture):
+            rows = self._rows[start : start + self.rows_per_picture]
+            picture = draw_comparison(rows, self.categories, self.note)
+            write_png_atomically(self.folder / f"test_{start // self.rows_per_picture:03d}.png", picture)
+        self._rows = []

@@ -1,0 +1,71 @@
+"""Predicts on one's own images: ``python -m modise_lightning.predict checkpoint=... input=...``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modise_lightning.command_line import run_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+
+def predict(config: DictConfig) -> list[Path]:
+    """Predict one image or every image in a folder, and write pictures and segments.
+
+    Returns:
+        The JSON files written, one an image.
+
+    Raises:
+        UserError: Nothing to read, or some images could not be read (the others are done first).
+    """
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from modise_lightning.assembly import categories_of, load_trained
+    from modise_lightning.config_check import check_config
+    from modise_lightning.data.images import find_images, read_image_file
+    from modise_lightning.errors import UserError
+    from modise_lightning.prediction import Predictor
+    from modise_lightning.reporting.export import export_prediction
+
+    check_config(config)
+    files = find_images(Path(config.input))
+    module, trained, dataset = load_trained(Path(config.checkpoint), list(config.overrides))
+    longest_side = trained.data.module.evaluation_transform.longest_side
+    predictor = Predictor(module.segmenter, module.inference, longest_side=longest_side, device=config.device)
+    folder = Path(config.output_dir)
+    console = Console()
+    written: list[Path] = []
+    failures: list[str] = []
+    for file in track(files, description="predicting", console=console):
+        try:
+            image = read_image_file(file)
+        except UserError as error:
+            if len(files) == 1:
+                raise
+            failures.append(str(error))
+            continue
+        exported = export_prediction(
+            folder,
+            file.stem,
+            image,
+            predictor(image),
+            categories_of(trained),
+            source=file.name,
+            metadata={"checkpoint": str(config.checkpoint), "model": trained.name, "trained_on": dataset["name"]},
+            synthetic_training_data=bool(dataset["synthetic"]),
+        )
+        written.append(exported.json)
+    console.print(f"{len(written)} of {len(files)} images predicted; everything: {folder}", highlight=False)
+    if failures:
+        raise UserError(f"{len(failures)} of {len(files)} images could not be read: " + "; ".join(failures))
+    return written
+
+
+if __name__ == "__main__":
+    run_command("predict", predict)

@@ -1,0 +1,57 @@
+"""The whole network: backbone, captioner, mask generator and classifier, composed by injection."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from modise_lightning.backbones.backbone import Backbone
+from modise_lightning.backbones.windows import merge_windows, split_into_windows
+from modise_lightning.structures import FeaturePyramid, SegmenterOutput
+
+
+class Segmenter(nn.Module):
+    """Finds masks in images and says which class each one shows (M-ODISE, or a Mask2Former baseline)."""
+
+    def __init__(
+        self, *, backbone: Backbone, captioner: nn.Module | None, mask_generator: nn.Module, classifier: nn.Module
+    ) -> None:
+        """Compose the parts.
+
+        Args:
+            backbone: Images and conditioning to a feature pyramid.
+            captioner: Images to conditioning; None runs the backbone unconditionally.
+            mask_generator: Feature pyramid to query states and masks.
+            classifier: Query states and masks to class logits.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.captioner = captioner
+        self.mask_generator = mask_generator
+        self.classifier = classifier
+
+    def extract_features(self, images: Tensor) -> FeaturePyramid:
+        """Compute the feature pyramid, in windows where the backbone has a fixed input size.
+
+        The captioner sees each window, as in ODISE.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]; H and W multiples of 32.
+        """
+        size = self.backbone.window_size
+        if size is None:
+            windows, offsets = images, [(0, 0)]
+        else:
+            windows, offsets = split_into_windows(images, size)
+        conditioning = None if self.captioner is None else self.captioner(windows)
+        pyramid: FeaturePyramid = self.backbone(windows, conditioning)
+        height, width = images.shape[-2:]
+        return pyramid if size is None else merge_windows(pyramid, offsets, len(images), (height, width))
+
+    def forward(self, images: Tensor) -> SegmenterOutput:
+        """Predict masks and classes.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]; H and W multiples of 32.
+        """
+        masks = self.mask_generator(self.extract_features(images))
+        return SegmenterOutput(class_logits=self.classifier(masks), mask_logits=masks.mask_logits)

@@ -1,0 +1,82 @@
+"""Who may import whom, as the design says."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "modise_lightning"
+PARTS = {
+    "backbones",
+    "captioners",
+    "text",
+    "mask_generator",
+    "classifiers",
+    "losses",
+    "inference",
+    "metrics",
+    "data",
+}
+SHARED = {"structures", "errors", "weights", "clip"}
+KNOW_LIGHTNING = {"lightning_module", "data", "callbacks", "train", "evaluate", "predict", "prepare", "assembly"}
+KNOW_HYDRA = {"train", "evaluate", "predict", "prepare", "command_line", "assembly", "config_check"}
+
+
+def imported_modules(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def files() -> list[Path]:
+    found = sorted(PACKAGE.rglob("*.py"))
+    assert len(found) > 20
+    return found
+
+
+def room(file: Path) -> str:
+    """First component below the package: a part's name, or a module's."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_keep_the_rules(file: Path) -> None:
+    own = room(file)
+    modules = imported_modules(file)
+    ours = {name.split(".")[1] for name in modules if name.startswith("modise_lightning.")}
+    if own == "structures":
+        assert not ours
+    if own in PARTS:
+        assert ours <= {own} | SHARED
+    if own not in KNOW_LIGHTNING:
+        assert not {name for name in modules if name.split(".")[0] in {"lightning", "pytorch_lightning"}}
+    if own not in KNOW_HYDRA:
+        assert not {name for name in modules if name.split(".")[0] in {"hydra", "omegaconf"}}
+
+
+@pytest.mark.parametrize("entry", ["train", "evaluate", "predict", "prepare", "command_line"])
+def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
+    tree = ast.parse((PACKAGE / f"{entry}.py").read_text())
+    light = {"__future__", "typing", "collections", "pathlib", "sys", "hydra", "omegaconf"}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= light
+        elif isinstance(node, ast.ImportFrom):
+            root = (node.module or "").split(".")
+            assert root[0] in light or root[:2] in (
+                ["modise_lightning", "command_line"],
+                ["modise_lightning", "errors"],
+            )
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_first_sentence_says_what_a_file_is_for(file: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(file.read_text()))
+    assert docstring
+    assert len(docstring.split()) >= 4
