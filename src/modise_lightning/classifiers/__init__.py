@@ -1,0 +1,1 @@
+"""Query states and masks to class logits."""

@@ -1,0 +1,100 @@
+"""Classification of masks by the similarity of their embeddings to text embeddings, as in ODISE."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torchvision.ops import MLP
+
+from modise_lightning.structures import MaskGeneratorOutput
+
+
+class TextSimilarityClassifier(nn.Module):
+    """Scores each mask against the text embeddings of the categories (ODISE, section 3.4).
+
+    A mask embedding is an MLP of the query state plus the projected mean of the mask features inside the
+    mask. A logit is ``s * cos(mask embedding, Linear(text embedding))``; a category with several prompts
+    takes the largest, and "no object" is a learned text embedding.
+    """
+
+    text_embeddings: Tensor
+    prompt_categories: Tensor
+
+    def __init__(
+        self,
+        *,
+        text_embeddings: Tensor,
+        prompt_categories: Tensor,
+        null_embedding: Tensor,
+        hidden_channels: int,
+        mask_embedding_channels: int,
+        num_layers: int,
+        temperature: float,
+        maximum_scale: float,
+    ) -> None:
+        """Build the trained layers and keep the text embeddings, so that a checkpoint needs no text encoder.
+
+        Args:
+            text_embeddings: (P, D) embeddings of the prompts, not normalised.
+            prompt_categories: (P,) int64 class index of each prompt; each of 0..K-1 occurs.
+            null_embedding: (D,) embedding of the empty text, where the "no object" embedding starts.
+            hidden_channels: C of the query states and mask features.
+            mask_embedding_channels: Width of the space in which masks and texts are compared.
+            num_layers: Linear layers of the MLP that gives the mask embedding.
+            temperature: The scale ``s`` starts at its inverse.
+            maximum_scale: ``s`` is clamped to this.
+        """
+        super().__init__()
+        self.num_categories = int(prompt_categories.max()) + 1
+        if set(prompt_categories.tolist()) != set(range(self.num_categories)):
+            raise ValueError(f"prompt_categories: some class of 0..{self.num_categories - 1} has no prompt.")
+        self.register_buffer("text_embeddings", text_embeddings.detach().clone())
+        self.register_buffer("prompt_categories", prompt_categories.detach().clone())
+        self.null_embedding = nn.Parameter(null_embedding.detach().clone())
+        self.text_projection = nn.Linear(text_embeddings.shape[1], mask_embedding_channels)
+        self.pooled_projection = nn.Sequential(
+            nn.LayerNorm(hidden_channels), nn.Linear(hidden_channels, hidden_channels)
+        )
+        widths = [hidden_channels] * (num_layers - 1) + [mask_embedding_channels]
+        self.mask_embedding = nn.Sequential(nn.LayerNorm(hidden_channels), MLP(hidden_channels, widths))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        self.maximum_scale = maximum_scale
+
+    def forward(self, output: MaskGeneratorOutput) -> Tensor:
+        """Classify the masks of every prediction.
+
+        Returns:
+            (L, B, Q, K + 1) logits; the last class is "no object".
+        """
+        pooled = pool_masks(output.mask_features, output.mask_logits)
+        masks = self.mask_embedding(output.hidden_states + self.pooled_projection(pooled))
+        texts = self.text_projection(torch.cat([self.text_embeddings, self.null_embedding[None]]))
+        # In bfloat16 a cosine has three digits, and the scale is up to 100.
+        with torch.autocast(masks.device.type, enabled=False):
+            cosine = normalize(masks.float(), dim=-1) @ normalize(texts.float(), dim=-1).T
+        logits = self.log_scale.exp().clamp(max=self.maximum_scale) * cosine
+        prompt_logits, null_logits = logits[..., :-1], logits[..., -1:]
+        shape = prompt_logits.shape[:-1]
+        category_logits = prompt_logits.new_zeros(*shape, self.num_categories).scatter_reduce(
+            -1, self.prompt_categories.expand(*shape, -1), prompt_logits, "amax", include_self=False
+        )
+        return torch.cat([category_logits, null_logits], dim=-1)
+
+
+def pool_masks(mask_features: Tensor, mask_logits: Tensor) -> Tensor:
+    """Average the mask features inside each mask, thresholded at 0.5; no gradient reaches the masks.
+
+    Args:
+        mask_features: (B, C, H, W).
+        mask_logits: (L, B, Q, H, W).
+
+    Returns:
+        (L, B, Q, C); zeros for an empty mask.
+    """
+    inside = (mask_logits.detach() > 0).flatten(3)  # sigmoid(x) > 0.5
+    inverse_area = inside.sum(-1, keepdim=True).clamp(min=1).reciprocal().to(mask_features.dtype)
+    weights = inside.to(mask_features.dtype) * inverse_area
+    return torch.einsum("lbqp,bcp->lbqc", weights, mask_features.flatten(2))

@@ -1,0 +1,1 @@
+"""Category names to text embeddings."""
