@@ -50,10 +50,7 @@ def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str])
 
 
 def _locate_on_hub(part: str, repository: str, patterns: Sequence[str]) -> Path:
-    try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns), local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass  # Not in the cache yet: ask the hub.
+    # Also without a network this gives what is in the cache; what is missing there is for the reader to tell.
     try:
         return Path(
             snapshot_download(repository, allow_patterns=list(patterns), etag_timeout=_HUB_TIMEOUT_SECONDS)
