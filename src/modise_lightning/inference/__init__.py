@@ -1,0 +1,1 @@
+"""From classified mask logits to panoptic, instance and semantic results."""

@@ -1,0 +1,103 @@
+"""From a segmenter's output to the predictions of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from modise_lightning.errors import UserError
+from modise_lightning.inference.instance import instance_segmentation
+from modise_lightning.inference.panoptic import panoptic_segmentation
+from modise_lightning.inference.resize import resize_mask_logits
+from modise_lightning.inference.semantic import semantic_segmentation
+from modise_lightning.structures import Prediction, SegmenterOutput
+
+
+class Inference:
+    """Makes panoptic, instance and semantic predictions as Mask2Former does, at the stored images' sizes."""
+
+    def __init__(
+        self,
+        *,
+        score_threshold: float,
+        overlap_threshold: float,
+        mask_threshold: float,
+        max_instances: int,
+        isthing: Sequence[bool],
+    ) -> None:
+        """Set the rules.
+
+        Args:
+            score_threshold: Probability that a query's best class must exceed to make a panoptic segment, in
+                [0, 1).
+            overlap_threshold: Least share of its mask that a query must win from the others, in [0, 1].
+            mask_threshold: Probability from which a pixel belongs to a mask, in (0, 1).
+            max_instances: Largest number of instances of an image.
+            isthing: For each of the K classes, whether its instances are told apart.
+
+        Raises:
+            UserError: A value is out of its range.
+        """
+        ranges = {
+            "score_threshold": (score_threshold, 0 <= score_threshold < 1, "in [0, 1)"),
+            "overlap_threshold": (overlap_threshold, 0 <= overlap_threshold <= 1, "in [0, 1]"),
+            "mask_threshold": (mask_threshold, 0 < mask_threshold < 1, "in (0, 1)"),
+            "max_instances": (max_instances, max_instances >= 1, "at least 1"),
+        }
+        for name, (value, fits, expected) in ranges.items():
+            if not fits:
+                raise UserError(f"inference.{name} must be {expected}; found {value}.")
+        self.score_threshold = score_threshold
+        self.overlap_threshold = overlap_threshold
+        self.mask_threshold = mask_threshold
+        self.max_instances = max_instances
+        self.isthing = tuple(isthing)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        output: SegmenterOutput,
+        padded_size: tuple[int, int],
+        image_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]],
+    ) -> list[Prediction]:
+        """Predict from the last of the L predictions.
+
+        Args:
+            output: Of B images.
+            padded_size: Height and width of the padded input.
+            image_sizes: Height and width of each image inside the padding.
+            output_sizes: Height and width of each result (the stored image's).
+        """
+        class_logits, mask_logits = output.class_logits[-1], output.mask_logits[-1]
+        class_probabilities = class_logits.float().softmax(-1)[..., :-1]
+        isthing = torch.tensor(self.isthing, device=class_logits.device)
+        predictions = []
+        for classes, masks, image_size, output_size in zip(
+            class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
+        ):
+            mask_probabilities = resize_mask_logits(
+                masks, padded_size=padded_size, image_size=image_size, output_size=output_size
+            ).sigmoid()
+            predictions.append(
+                Prediction(
+                    panoptic=panoptic_segmentation(
+                        classes,
+                        mask_probabilities,
+                        isthing=isthing,
+                        score_threshold=self.score_threshold,
+                        overlap_threshold=self.overlap_threshold,
+                        mask_threshold=self.mask_threshold,
+                    ),
+                    instances=instance_segmentation(
+                        classes,
+                        mask_probabilities,
+                        isthing=isthing,
+                        max_instances=self.max_instances,
+                        mask_threshold=self.mask_threshold,
+                    ),
+                    semantic=semantic_segmentation(classes, mask_probabilities),
+                )
+            )
+        return predictions

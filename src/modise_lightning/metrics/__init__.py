@@ -1,0 +1,1 @@
+"""What predictions are measured with: panoptic quality, average precision and Dice."""

@@ -1,0 +1,109 @@
+"""Dice coefficient of semantic predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from modise_lightning.structures import PanopticSegmentation
+
+
+@dataclass(frozen=True)
+class DiceResult:
+    """Dice of an evaluation set.
+
+    Attributes:
+        by_category: (K,) float64; NaN for a class that occurs neither in truth nor in prediction.
+        mean: () float64, mean over the classes that occur; NaN when none does.
+    """
+
+    by_category: Tensor
+    mean: Tensor
+
+
+class SegmentationDice(Metric):
+    """Dice 2 |A and B| / (|A| + |B|) of each class, from the arg-max over classes and background.
+
+    A semantic prediction has a channel for each class but none for the background, whose score is a constant:
+    a pixel belongs to its best class where that class's value is larger. Void pixels are left out.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    numerator: Tensor
+    denominator: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_categories: int,
+        background_threshold: float,
+        reduction: Literal["pooled", "by_image"],
+    ) -> None:
+        """Set what is counted.
+
+        Args:
+            num_categories: K.
+            background_threshold: The background's score beside the classes' (sums over queries of class
+                probability times mask probability).
+            reduction: ``pooled`` counts pixels over the whole evaluation set; ``by_image`` averages, for each
+                class, the Dice of the images in which it occurs in truth or prediction.
+        """
+        super().__init__()
+        self.num_categories = num_categories
+        self.background_threshold = background_threshold
+        self.reduction = reduction
+        for name in ("numerator", "denominator"):
+            self.add_state(name, torch.zeros(num_categories, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, semantic: Sequence[Tensor], targets: Sequence[PanopticSegmentation]) -> None:
+        """Count the pixels of some images.
+
+        Args:
+            semantic: (K, H, W) values of each image.
+            targets: Truth of the same images at the same sizes.
+
+        Raises:
+            ValueError: Numbers or sizes differ.
+        """
+        for values, target in zip(semantic, targets, strict=True):
+            both, sizes = self._count(values, target)
+            if self.reduction == "pooled":
+                self.numerator += 2 * both
+                self.denominator += sizes
+            else:
+                self.numerator += torch.where(sizes > 0, 2 * both / sizes, 0.0)
+                self.denominator += sizes > 0
+
+    def compute(self) -> DiceResult:
+        """Divide the sums."""
+        by_category = self.numerator / self.denominator
+        return DiceResult(by_category=by_category, mean=by_category.nanmean())
+
+    def _count(self, values: Tensor, target: PanopticSegmentation) -> tuple[Tensor, Tensor]:
+        """Count |A and B| and |A| + |B| of each class, (K,) int64."""
+        expected = (self.num_categories, *target.segment_ids.shape)
+        if values.shape != expected:
+            raise ValueError(
+                f"semantic must be {expected} (classes and the target's size); it is {tuple(values.shape)}."
+            )
+        background = self.num_categories
+        best, predicted = values.max(0)
+        predicted = predicted.masked_fill(best <= self.background_threshold, background)
+        class_of_id = torch.cat([target.labels.new_full((1,), background), target.labels])
+        true = class_of_id[target.segment_ids.clamp(min=0)]
+        classes = self.num_categories + 1
+        # Void pixels get a bin of their own behind all others, which is then cut off.
+        joint = torch.where(target.segment_ids < 0, classes * classes, predicted * classes + true)
+        histogram = torch.bincount(joint.flatten(), minlength=classes * classes + 1)[:-1].view(
+            classes, classes
+        )
+        sizes = histogram.sum(0) + histogram.sum(1)
+        return histogram.diagonal()[:background].to(self.device), sizes[:background].to(self.device)

@@ -1,0 +1,94 @@
+"""Overlaps of the predicted and true segments of one image, from one joint histogram of the two maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modise_lightning.structures import PanopticSegmentation
+
+# A prediction with a larger share than this on void counts as nothing when it matches nothing (panopticapi).
+_MAX_VOID_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class SegmentPairs:
+    """The segments of one image and the overlapping pairs of the same class, on the CPU.
+
+    Attributes:
+        iou: (P,) float64 intersection over union of each pair, without void pixels; all > 0.
+        prediction: (P,) int64 index of the pair's predicted segment.
+        truth: (P,) int64 index of the pair's true segment.
+        prediction_labels: (N,) int64 classes of the predicted segments.
+        truth_labels: (M,) int64 classes of the true segments.
+        prediction_counts: (N,) bool, whether an unmatched predicted segment is a false positive: it has
+            pixels, and at most half of them are void.
+        truth_counts: (M,) bool, whether an unmatched true segment is a false negative: it has pixels.
+    """
+
+    iou: Tensor
+    prediction: Tensor
+    truth: Tensor
+    prediction_labels: Tensor
+    truth_labels: Tensor
+    prediction_counts: Tensor
+    truth_counts: Tensor
+
+
+def joint_histogram(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> Tensor:
+    """Count the pixels of each pair of segment ids.
+
+    Args:
+        prediction: N segments in an (H, W) map; its void pixels count as "no segment".
+        truth: M segments in an (H, W) map.
+
+    Returns:
+        (N + 1, M + 2) int64 on the CPU; row n is predicted id n, column m is true id m - 1 (void first).
+
+    Raises:
+        ValueError: The maps differ in size, or hold ids without a label.
+    """
+    if prediction.segment_ids.shape != truth.segment_ids.shape:
+        raise ValueError(
+            f"prediction and truth must have one size; they are {tuple(prediction.segment_ids.shape)} "
+            f"and {tuple(truth.segment_ids.shape)}."
+        )
+    rows, columns = len(prediction.labels) + 1, len(truth.labels) + 2
+    for name, segmentation in (("prediction", prediction), ("truth", truth)):
+        lowest, highest = segmentation.segment_ids.aminmax()
+        if lowest < -1 or highest > len(segmentation.labels):
+            raise ValueError(
+                f"segment ids of the {name} must be -1 to {len(segmentation.labels)} (its number of labels); "
+                f"they are {int(lowest)} to {int(highest)}."
+            )
+    joint = prediction.segment_ids.clamp(min=0) * columns + (truth.segment_ids + 1)
+    return torch.bincount(joint.flatten(), minlength=rows * columns).view(rows, columns).cpu()
+
+
+def segment_pairs(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> SegmentPairs:
+    """Compute the IoU of all overlapping pairs of the same class (Kirillov et al. 2019, section 4.1).
+
+    Args:
+        prediction: N segments in an (H, W) map.
+        truth: M segments in an (H, W) map; its void pixels are left out of every IoU.
+    """
+    histogram = joint_histogram(prediction, truth)
+    prediction_labels, truth_labels = prediction.labels.cpu(), truth.labels.cpu()
+    area, void = histogram[1:].sum(1), histogram[1:, 0]
+    truth_area = histogram[:, 2:].sum(0)
+    intersection = histogram[1:, 2:]
+    same_class = prediction_labels[:, None] == truth_labels[None]
+    predicted, true = torch.nonzero((intersection > 0) & same_class, as_tuple=True)
+    overlap = intersection[predicted, true].double()
+    union = (area - void)[predicted] + truth_area[true] - overlap
+    return SegmentPairs(
+        iou=overlap / union,
+        prediction=predicted,
+        truth=true,
+        prediction_labels=prediction_labels,
+        truth_labels=truth_labels,
+        prediction_counts=(area > 0) & (void <= _MAX_VOID_SHARE * area),
+        truth_counts=truth_area > 0,
+    )

@@ -1,0 +1,50 @@
+"""Masks as run lengths, packed into tensors that processes can gather."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from faster_coco_eval.core import mask as coco_mask
+from torch import Tensor
+
+
+def encode_masks(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Encode masks with COCO's compressed run lengths, along rows instead of COCO's columns.
+
+    The intersections and areas of masks do not depend on the direction, and rows need no copy of the masks.
+
+    Args:
+        masks: (N, H, W) bool on any device.
+
+    Returns:
+        The codes of all masks one after another, uint8; and the length of each, (N,) int64. Both on the CPU.
+    """
+    pixels = np.ascontiguousarray(masks.cpu().numpy()).view(np.uint8)
+    codes = [code["counts"] for code in coco_mask.encode(pixels.T)]
+    lengths = torch.tensor([len(code) for code in codes], dtype=torch.int64)
+    return torch.from_numpy(np.frombuffer(b"".join(codes), np.uint8).copy()), lengths
+
+
+def unpack_codes(packed: Tensor, lengths: Tensor) -> list[bytes]:
+    """Cut the packed codes into one a mask.
+
+    Args:
+        packed: Codes one after another, uint8.
+        lengths: (N,) length of each.
+    """
+    data = packed.cpu().numpy().tobytes()
+    ends = lengths.cumsum(0).tolist()
+    return [data[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+def coco_run_length(code: bytes, height: int, width: int) -> dict[str, Any]:
+    """Give a code of ``encode_masks`` the form that COCO's tools take (of the transposed mask).
+
+    Args:
+        code: Compressed run lengths.
+        height: Of the mask in pixels.
+        width: Of the mask in pixels.
+    """
+    return {"size": [width, height], "counts": code}
