@@ -102,13 +102,11 @@ def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str,
         segmenter: The network.
         dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
     """
-    inference = hydra.utils.instantiate(
-        config.inference, isthing=[category.isthing for category in categories_of(config)], _convert_="all"
-    )
+    isthing = [category.isthing for category in categories_of(config)]
     return SegmentationModule(
         segmenter=segmenter,
         criterion=hydra.utils.instantiate(config.criterion, _convert_="all"),
-        inference=inference,
+        inference=hydra.utils.instantiate(config.inference, _convert_="all")(isthing=isthing),
         optimizer_factory=hydra.utils.instantiate(config.optimizer, _convert_="all"),
         metadata={"config": OmegaConf.to_yaml(config, resolve=True), "dataset": dict(dataset)},
     )
@@ -116,11 +114,12 @@ def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str,
 
 def build_metrics(config: DictConfig) -> SegmentationMetrics:
     """Build the metrics for the dataset's categories."""
-    names = [category.name for category in categories_of(config)]
-    return cast(
-        SegmentationMetrics,
-        hydra.utils.instantiate(config.metrics, category_names=names, _convert_="all"),
+    categories = categories_of(config)
+    metrics = hydra.utils.instantiate(config.metrics, _convert_="all")(
+        category_names=[category.name for category in categories],
+        isthing=[category.isthing for category in categories],
     )
+    return cast(SegmentationMetrics, metrics)
 
 
 def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""The commands answer quickly, from any directory, from a checkout and from an installed wheel."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS = ["train", "evaluate", "predict", "prepare"]
+
+
+def run(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_answering_needs_no_heavy_import(command: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys, modise_lightning.{command}; "
+        "print([name for name in ('torch', 'lightning', 'numpy', 'cv2', 'pydantic') if name in sys.modules])"
+    )
+    assert run("-c", code, folder=tmp_path).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_configuration_is_shown_from_any_directory(command: str, tmp_path: Path) -> None:
+    shown = run("-m", f"modise_lightning.{command}", "--cfg", "job", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "output_dir:" in shown.stdout
+
+
+def test_help_lists_the_choices(tmp_path: Path) -> None:
+    shown = run("-m", "modise_lightning.train", "--help", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    for choice in ("mame", "biomedclip", "m_odise", "phantom", "wandb"):
+        assert choice in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["backbone=mme"], "mme"),
+        (["sed=1"], "sed"),
+        (["optimizer.learning_rat=1"], "learning_rat"),
+        (["optimizer.learning_rate=fast"], "optimizer.learning_rate: expected float, found 'fast'"),
+        (["backbone=mame", "backbone.weights=nowhere"], "no file or folder 'nowhere'"),
+        (["resume=nowhere.ckpt"], "resume: no file 'nowhere.ckpt'"),
+    ],
+)
+def test_a_wrong_word_ends_with_a_helpful_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    answer = run("-m", "modise_lightning.train", *arguments, folder=tmp_path)
+    assert answer.returncode != 0
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
+    built = run("-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path), str(REPOSITORY), folder=tmp_path)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    arguments = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    installed = run(*arguments, folder=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+    where = run("-c", "import modise_lightning; print(modise_lightning.__file__)", folder=tmp_path, path=site)
+    assert where.stdout.startswith(str(site))
+    shown = run("-m", "modise_lightning.train", "--cfg", "job", folder=tmp_path, path=site)
+    assert shown.returncode == 0, shown.stderr
+    assert "learning_rate: 0.001" in shown.stdout
