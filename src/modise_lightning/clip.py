@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 
@@ -78,26 +78,26 @@ def open_clip_source(
         raise UserError(
             f"{part}: '{folder}' is not a folder. Give the folder that holds {CONFIG_FILE} ({part}.weights)."
         )
-    published = _read_json(part, folder / CONFIG_FILE)
+    config_path = folder / CONFIG_FILE
+    published = _read_json(part, config_path)
     model_config = published.get("model_cfg")
-    if (
-        not isinstance(model_config, dict)
-        or not {"embed_dim", "vision_cfg", "text_cfg"} <= model_config.keys()
-    ):
+    if not _is_model_config(model_config):
         raise UserError(
-            f"{part}: {folder / CONFIG_FILE} has no model_cfg with embed_dim, vision_cfg and text_cfg. "
+            f"{part}: {config_path} has no model_cfg with embed_dim, vision_cfg and text_cfg. "
             f"Download '{repository}' again."
         )
     if "quick_gelu" not in model_config and architecture.get("quick_gelu"):
         warnings.warn(
-            f"{part}: {folder / CONFIG_FILE} does not state quick_gelu; taking {part}.architecture.quick_gelu, "
-            "which is true. Set it to false for weights that were trained with the exact GELU.",
+            f"{part}: {config_path} does not state quick_gelu; taking {part}.architecture.quick_gelu, which "
+            "is true. Set it to false for weights that were trained with the exact GELU.",
             stacklevel=2,
         )
         model_config["quick_gelu"] = True
-    preprocess = PreprocessCfg(
-        **merge_preprocess_dict(PreprocessCfg(), published.get("preprocess_cfg") or {})
-    )
+    try:
+        preprocess_config = merge_preprocess_dict(PreprocessCfg(), published.get("preprocess_cfg", {}))
+        preprocess = PreprocessCfg(**preprocess_config)
+    except (AssertionError, AttributeError) as error:
+        raise UserError(f"{part}: {config_path}: open_clip cannot read its preprocess_cfg.") from error
     return ClipSource(part, model_config, preprocess, folder, _read_weights(part, folder, repository))
 
 
@@ -152,18 +152,25 @@ def build_text_tower(
     return _load(source, tower, "text.")
 
 
+def _is_model_config(value: object) -> TypeGuard[dict[str, Any]]:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("embed_dim"), int)
+        and isinstance(value.get("vision_cfg"), dict)
+        and isinstance(value.get("text_cfg"), dict)
+    )
+
+
 def _text_model_config(source: ClipSource, name: str, default: Mapping[str, Any] | None) -> dict[str, Any]:
     """Give the configuration of the Hugging Face model ``name``, from a sub-folder of that name if any."""
     config = None if default is None else dict(default)
     origin = f"{source.part}.text_model_config"
     if source.folder is not None:
         identity = Path(name).name
-        for path in sorted(source.folder.glob("*/config.json")) + sorted(
-            source.folder.glob("*/*/config.json")
-        ):
-            if path.parent.name == identity:
-                config, origin = _read_json(source.part, path), str(path)
-                break
+        copies = [*source.folder.glob("*/config.json"), *source.folder.glob("*/*/config.json")]
+        path = next((path for path in copies if path.parent.name == identity), None)
+        if path is not None:
+            config, origin = _read_json(source.part, path), str(path)
     if config is None:
         raise UserError(
             f"{source.part}: the text tower is '{name}', whose config.json is needed. "

@@ -61,8 +61,8 @@ class TextEncoder(nn.Module):
         for text, overflow in zip(texts, tokens[:, -1].tolist(), strict=True):
             if overflow != self.padding_token:
                 raise UserError(
-                    f"categories: the prompt '{text}' has more than the {self.context_length} tokens that the "
-                    "text encoder takes. Shorten it."
+                    f"categories: the prompt '{text}' has more than the {self.context_length} tokens that "
+                    "the text encoder takes. Shorten it."
                 )
         device = next(self.tower.parameters()).device
         embeddings: Tensor = self.tower(tokens[:, : self.context_length].to(device))
@@ -135,8 +135,8 @@ def _build_tokenizer(source: ClipSource, tower: nn.Module) -> tuple[Tokenizer, i
     tokenizer = _read_tokenizer(source.part, source.folder, text_config)
     if len(tokenizer.tokenizer) > vocabulary_size:
         raise UserError(
-            f"{source.part}: the tokenizer in {source.folder} knows {len(tokenizer.tokenizer)} tokens, the text "
-            f"tower {vocabulary_size}. Download the folder again."
+            f"{source.part}: the tokenizer in {source.folder} knows {len(tokenizer.tokenizer)} tokens, the "
+            f"text tower {vocabulary_size}. Download the folder again."
         )
     return tokenizer, tokenizer.tokenizer.pad_token_id
 
