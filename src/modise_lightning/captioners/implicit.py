@@ -15,7 +15,7 @@ from modise_lightning.structures import Conditioning, ConditioningShape
 
 
 class ImplicitCaptioner(nn.Module):
-    """Turns an image into what a caption of it would be to a diffusion model (ODISE, section 3.3).
+    """Turns an image into what a caption of it would be to a diffusion model (ODISE, "Implicit Captioner").
 
     With the un-normalised image embedding ``e``: ``context = tanh(a) * (Linear(e) + p)`` with ``a`` and ``p``
     of the context's shape, and ``time_embedding`` likewise. ``a`` starts at zero, so training starts from the

@@ -13,7 +13,7 @@ from modise_lightning.structures import MaskGeneratorOutput
 
 
 class TextSimilarityClassifier(nn.Module):
-    """Scores each mask against the text embeddings of the categories (ODISE, section 3.4).
+    """Scores each mask against the text embeddings of the categories (ODISE, "Mask Classification").
 
     A mask embedding is an MLP of the query state plus the projected mean of the mask features inside the
     mask. A logit is ``s * cos(mask embedding, Linear(text embedding))``; a category with several prompts
