@@ -1,0 +1,1 @@
+"""Synthetic mammograms with lesions of known outline, for trying everything without real patients."""
