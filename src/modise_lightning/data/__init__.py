@@ -1,0 +1,1 @@
+"""From raw downloads to prepared datasets, and from those to batches."""

@@ -1,0 +1,37 @@
+"""Cross-validation folds that never split a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from modise_lightning.errors import UserError
+
+
+def assign_folds(patient_ids: Sequence[str], strata: Sequence[str], num_folds: int, seed: int) -> list[int]:
+    """Assign each image to a fold, grouped by patient and stratified.
+
+    Args:
+        patient_ids: Patient of each image.
+        strata: Stratum of each image (its classes, say).
+        num_folds: Number of folds.
+        seed: Of the shuffling.
+
+    Returns:
+        Fold in [0, num_folds) of each image; no fold is empty.
+
+    Raises:
+        UserError: There are fewer patients than folds.
+    """
+    patients = len(set(patient_ids))
+    if patients < num_folds:
+        raise UserError(f"folds: {patients} patients cannot make {num_folds} folds. Ask for fewer folds.")
+    splitter = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
+    # Strata rarer than the number of folds are fine: they are spread as far as they go.
+    folds = np.full(len(patient_ids), -1)
+    placeholder = np.zeros(len(patient_ids))
+    for fold, (_, members) in enumerate(splitter.split(placeholder, list(strata), list(patient_ids))):
+        folds[members] = fold
+    return [int(fold) for fold in folds]

@@ -1,0 +1,192 @@
+"""Writes prepared datasets: the COCO panoptic layout with folds.
+
+``images/*.png`` (8 or 16 bit grey), ``panoptic/*.png`` (COCO id maps), ``panoptic.json`` and ``folds.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modise_lightning.structures import Category, ImageRecord
+
+INDEX_NAME = "panoptic.json"
+FOLDS_NAME = "folds.json"
+IMAGE_FOLDER = "images"
+PANOPTIC_FOLDER = "panoptic"
+
+
+@dataclass(frozen=True)
+class PreparedSegment:
+    """One segment of an image.
+
+    Attributes:
+        id: Positive id in the id map.
+        label: Index of its category.
+        area: Pixels.
+        bbox: x, y, width and height in pixels.
+    """
+
+    id: int
+    label: int
+    area: int
+    bbox: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class PreparedEntry:
+    """An image of the dataset with its segments.
+
+    Attributes:
+        record: Where it comes from; ``file_name`` is the PNG's name in both folders.
+        segments: In the order of their ids.
+        attributes: What else is known of the image (view, laterality), as plain values.
+    """
+
+    record: ImageRecord
+    segments: tuple[PreparedSegment, ...]
+    attributes: Mapping[str, str | int | float]
+
+
+def write_entry(
+    root: Path,
+    record: ImageRecord,
+    pixels: NDArray[Any],
+    segment_ids: NDArray[Any],
+    labels: Sequence[int],
+    attributes: Mapping[str, str | int | float],
+) -> PreparedEntry:
+    """Write an image and its id map; safe to call from several processes.
+
+    Args:
+        root: The dataset's folder.
+        record: ``file_name`` is a PNG's name without folders.
+        pixels: (H, W) uint8 or uint16.
+        segment_ids: (H, W); 0 where there is no segment, 1..N elsewhere.
+        labels: Category index of segments 1..N; one without a pixel is left out.
+        attributes: Plain values that go into the index.
+
+    Raises:
+        ValueError: Shapes, types or the file name do not fit.
+    """
+    if Path(record.file_name).name != record.file_name or not record.file_name.endswith(".png"):
+        raise ValueError(f"'{record.file_name}' is not the name of a PNG file.")
+    if pixels.shape != segment_ids.shape or pixels.shape != (record.height, record.width):
+        raise ValueError(f"{record.file_name}: image {pixels.shape}, map {segment_ids.shape}, record differ in size.")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{record.file_name}: pixels are {pixels.dtype}, expected uint8 or uint16.")
+    segments = []
+    for segment_id, label in enumerate(labels, start=1):
+        mask = (segment_ids == segment_id).astype(np.uint8)
+        area = int(mask.sum())
+        if area:
+            x, y, width, height = cv2.boundingRect(mask)
+            segments.append(PreparedSegment(segment_id, int(label), area, (x, y, width, height)))
+    ids = segment_ids.astype(np.uint32)
+    # COCO panoptic: id = R + 256 G + 65536 B; OpenCV writes the channels as B, G, R.
+    id_map = np.stack([ids >> 16, (ids >> 8) & 255, ids & 255], axis=-1).astype(np.uint8)
+    _write_png(root / PANOPTIC_FOLDER / record.file_name, id_map)
+    _write_png(root / IMAGE_FOLDER / record.file_name, pixels)
+    return PreparedEntry(record=record, segments=tuple(segments), attributes=dict(attributes))
+
+
+def write_index(
+    root: Path,
+    info: Mapping[str, object],
+    categories: Sequence[Category],
+    entries: Sequence[PreparedEntry],
+    folds: Sequence[int],
+    fold_seed: int,
+) -> None:
+    """Write ``folds.json`` and, last, ``panoptic.json``, whose presence says that the dataset is complete.
+
+    Args:
+        root: The dataset's folder.
+        info: What the dataset says of itself: name, synthetic, description, license, ...
+        categories: In the order of their indices; ids in the file are the indices + 1.
+        entries: All images.
+        folds: Fold of each image.
+        fold_seed: The folds' seed.
+    """
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for entry in entries:
+        record = entry.record
+        images.append(
+            {
+                "id": record.image_id,
+                "file_name": record.file_name,
+                "width": record.width,
+                "height": record.height,
+                "patient_id": record.patient_id,
+                **entry.attributes,
+            }
+        )
+        annotations.append(
+            {
+                "image_id": record.image_id,
+                "file_name": record.file_name,
+                "segments_info": [
+                    {
+                        "id": segment.id,
+                        "category_id": segment.label + 1,
+                        "area": segment.area,
+                        "bbox": list(segment.bbox),
+                        "iscrowd": 0,
+                    }
+                    for segment in entry.segments
+                ],
+            }
+        )
+    index = {
+        "info": dict(info),
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {
+                "id": index + 1,
+                "name": category.name,
+                "isthing": int(category.isthing),
+                "color": list(category.color),
+            }
+            for index, category in enumerate(categories)
+        ],
+    }
+    fold_table = {
+        entry.record.file_name: {"patient_id": entry.record.patient_id, "fold": int(fold)}
+        for entry, fold in zip(entries, folds, strict=True)
+    }
+    folds_file = {"seed": fold_seed, "num_folds": max(folds) + 1, "images": fold_table}
+    write_atomically(root / FOLDS_NAME, json.dumps(folds_file, indent=1).encode())
+    write_atomically(root / INDEX_NAME, json.dumps(index).encode())
+
+
+def _write_png(path: Path, pixels: NDArray[Any]) -> None:
+    # Level 1 is several times faster than the default and costs little space on noisy images.
+    succeeded, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not succeeded:
+        raise ValueError(f"{path}: the image cannot be encoded.")
+    write_atomically(path, data.tobytes())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name in its folder, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
