@@ -1,0 +1,106 @@
+"""What a preparation found, used, repaired and left out: as a table for the terminal and as ``report.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What a preparation found, used, repaired and left out.
+
+    Attributes:
+        name: Name of the dataset.
+        synthetic: Whether its images show no real patients.
+        root: Folder of the prepared dataset.
+        counts: How many of what, in the order to show.
+        problems: What is wrong with the input and had to be left out or guessed, a sentence each; ``strict``
+            preparation fails on them.
+        notes: What was repaired or left out by design, a sentence each; never a reason to fail.
+        tables: Further counts in tables: title, then row, then column (for example images and regions of each
+            class).
+    """
+
+    name: str
+    synthetic: bool
+    root: str
+    counts: dict[str, int]
+    problems: list[str]
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Write the report as JSON text with a final newline."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_report(report: PreparationReport, folder: Path) -> Path:
+    """Write ``report.json`` into a folder: whole or not at all.
+
+    Args:
+        report: The report.
+        folder: An existing folder.
+
+    Returns:
+        The file.
+    """
+    path = folder / REPORT_FILE
+    temporary = folder / f".{REPORT_FILE}.{os.getpid()}"
+    try:
+        temporary.write_text(report.to_json(), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def render(report: PreparationReport, max_lines: int = 12) -> Table:
+    """Show the report as one table.
+
+    Args:
+        report: The report.
+        max_lines: Problems, and notes, that are shown at most; ``report.json`` has all of them.
+
+    Returns:
+        The table.
+    """
+    synthetic = ", synthetic" if report.synthetic else ""
+    table = Table(
+        title=f"{report.name}{synthetic}: {report.root}", title_justify="left", show_header=False, box=None
+    )
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    _add_rows(table, {key: str(value) for key, value in report.counts.items()})
+    for title, rows in report.tables.items():
+        table.add_section()
+        table.add_row(Text(title, style="bold"))
+        _add_rows(
+            table,
+            {
+                f"  {row}": ", ".join(f"{number} {column}" for column, number in columns.items())
+                for row, columns in rows.items()
+            },
+        )
+    for title, lines, style in (("problems", report.problems, "red"), ("notes", report.notes, "dim")):
+        if lines:
+            table.add_section()
+            table.add_row(Text(f"{title}: {len(lines)}", style="bold"))
+            for line in lines[:max_lines]:
+                table.add_row("", Text(line, style=style))
+            if len(lines) > max_lines:
+                table.add_row("", f"and {len(lines) - max_lines} more in {REPORT_FILE}")
+    return table
+
+
+def _add_rows(table: Table, rows: Mapping[str, str]) -> None:
+    for label, value in rows.items():
+        table.add_row(Text(label), Text(value))
