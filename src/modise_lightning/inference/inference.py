@@ -79,7 +79,7 @@ class Inference:
         ):
             mask_probabilities = resize_mask_logits(
                 masks, padded_size=padded_size, image_size=image_size, output_size=output_size
-            ).sigmoid()
+            ).sigmoid_()
             predictions.append(
                 Prediction(
                     panoptic=panoptic_segmentation(

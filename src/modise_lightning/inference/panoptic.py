@@ -41,7 +41,7 @@ def panoptic_segmentation(
     if num_kept == 0:
         return PanopticSegmentation(torch.zeros(size, dtype=torch.int64, device=masks.device), labels, scores)
 
-    winner = (masks * scores[:, None, None]).argmax(0)
+    winner = (masks * scores[:, None, None]).max(0).indices
     held = masks.gather(0, winner[None])[0] >= mask_threshold
     won_area = torch.bincount(winner.flatten(), minlength=num_kept)
     # Pixels outside the winner's mask are counted in a bin of their own behind all others.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -30,19 +29,22 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 }
 
 
-@dataclass(frozen=True)
 class AveragePrecisionResult:
     """Average precision of an evaluation set at T thresholds for K classes.
 
+    (No dataclass: torchmetrics would squeeze the tensors in it where T and K are 1.)
+
     Attributes:
-        average_precision: (T, K) float64; NaN for stuff and for a class without truth.
+        by_category: (T, K) float64; NaN for stuff and for a class without truth.
         mean: (T,) float64, mean over the other classes; NaN when there is none.
         num_images: Number of images.
     """
 
-    average_precision: Tensor
-    mean: Tensor
-    num_images: int
+    def __init__(self, by_category: Tensor, num_images: int) -> None:
+        """Average over the classes."""
+        self.by_category = by_category
+        self.mean = by_category.nanmean(1)
+        self.num_images = num_images
 
 
 class InstanceAveragePrecision(Metric):
@@ -108,14 +110,12 @@ class InstanceAveragePrecision(Metric):
         detections = self._annotations("detection", images[:, 2].tolist(), images)
         for detection, score in zip(detections, self._state("detection_scores").tolist(), strict=True):
             detection["score"] = score
-        average_precision = torch.full(
-            (len(self.thresholds), len(self.isthing)), torch.nan, dtype=torch.float64
-        )
+        by_category = torch.full((len(self.thresholds), len(self.isthing)), torch.nan, dtype=torch.float64)
         if truths:
             precision = self._coco_precision(images, truths, detections)
             # COCO marks a class without truth by -1.
-            average_precision = torch.where((precision < 0).any(1), torch.nan, precision.mean(1))
-        return AveragePrecisionResult(average_precision, average_precision.nanmean(1), len(images))
+            by_category = torch.where((precision < 0).any(1), torch.nan, precision.mean(1))
+        return AveragePrecisionResult(by_category, len(images))
 
     def _coco_precision(
         self, images: Tensor, truths: list[dict[str, Any]], detections: list[dict[str, Any]]

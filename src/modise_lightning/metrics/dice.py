@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,17 +12,20 @@ from torchmetrics import Metric
 from modise_lightning.structures import PanopticSegmentation
 
 
-@dataclass(frozen=True)
 class DiceResult:
     """Dice of an evaluation set.
+
+    (No dataclass: torchmetrics would squeeze the tensors in it where K is 1.)
 
     Attributes:
         by_category: (K,) float64; NaN for a class that occurs neither in truth nor in prediction.
         mean: () float64, mean over the classes that occur; NaN when none does.
     """
 
-    by_category: Tensor
-    mean: Tensor
+    def __init__(self, by_category: Tensor) -> None:
+        """Average over the classes."""
+        self.by_category = by_category
+        self.mean = by_category.nanmean()
 
 
 class SegmentationDice(Metric):
@@ -84,8 +86,7 @@ class SegmentationDice(Metric):
 
     def compute(self) -> DiceResult:
         """Divide the sums."""
-        by_category = self.numerator / self.denominator
-        return DiceResult(by_category=by_category, mean=by_category.nanmean())
+        return DiceResult(self.numerator / self.denominator)
 
     def _count(self, values: Tensor, target: PanopticSegmentation) -> tuple[Tensor, Tensor]:
         """Count |A and B| and |A| + |B| of each class, (K,) int64."""

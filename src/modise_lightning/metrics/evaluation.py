@@ -178,7 +178,7 @@ class SegmentationMetrics(nn.Module):
             panoptic_quality_by_category=self._by_name(quality.panoptic_quality.T),
             recognition_quality_by_category=self._by_name(quality.recognition_quality.T),
             segmentation_quality_by_category=self._by_name(quality.segmentation_quality.T),
-            average_precision_by_category=self._by_name(precision.average_precision.T),
+            average_precision_by_category=self._by_name(precision.by_category.T),
             dice_by_category=self._by_name(dice.by_category),
         )
 

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from modise_lightning.metrics.functional import panoptic_counts
+from modise_lightning.metrics.functional import PanopticCounts, panoptic_counts
 from modise_lightning.metrics.matching import Matching
 from modise_lightning.structures import PanopticSegmentation
 
 
-@dataclass(frozen=True)
 class PanopticQualityResult:
     """Panoptic quality of an evaluation set at T thresholds for K classes.
 
     A class that occurs neither in truth nor in prediction is NaN and no part of a mean; a mean over no class
-    is NaN.
+    is NaN. (No dataclass: torchmetrics would squeeze the tensors in it where T and K are 1.)
 
     Attributes:
+        counts: What it is computed from, summed over the evaluation set.
         panoptic_quality: (T, K) float64, RQ times SQ.
         recognition_quality: (T, K) float64, TP / (TP + FP / 2 + FN / 2).
         segmentation_quality: (T, K) float64, mean IoU of the matched pairs; 0 when there are none.
-        true_positives: (T, K) int64.
-        false_positives: (T, K) int64.
-        false_negatives: (T, K) int64.
-        iou_sum: (T, K) float64.
         mean_panoptic_quality: (T,) float64, mean over the classes that occur.
         mean_recognition_quality: (T,) float64.
         mean_segmentation_quality: (T,) float64.
     """
 
-    panoptic_quality: Tensor
-    recognition_quality: Tensor
-    segmentation_quality: Tensor
-    true_positives: Tensor
-    false_positives: Tensor
-    false_negatives: Tensor
-    iou_sum: Tensor
-    mean_panoptic_quality: Tensor
-    mean_recognition_quality: Tensor
-    mean_segmentation_quality: Tensor
+    def __init__(self, counts: PanopticCounts) -> None:
+        """Divide the sums (Kirillov et al. 2019, equation 2)."""
+        self.counts = counts
+        matched = counts.true_positives.double()
+        weight = matched + counts.false_positives / 2 + counts.false_negatives / 2
+        segmentation = torch.where(matched > 0, counts.iou_sum / matched, 0.0)
+        self.recognition_quality = matched / weight  # 0 / 0 = NaN where the class does not occur
+        self.segmentation_quality = torch.where(weight > 0, segmentation, torch.nan)
+        self.panoptic_quality = self.recognition_quality * self.segmentation_quality
+        self.mean_panoptic_quality = self.panoptic_quality.nanmean(1)
+        self.mean_recognition_quality = self.recognition_quality.nanmean(1)
+        self.mean_segmentation_quality = self.segmentation_quality.nanmean(1)
 
 
 class PanopticQualitySweep(Metric):
@@ -106,21 +103,11 @@ class PanopticQualitySweep(Metric):
 
     def compute(self) -> PanopticQualityResult:
         """Divide the sums."""
-        matched, iou_sum = self.true_positives.double(), self.iou_sum
-        weight = matched + self.false_positives / 2 + self.false_negatives / 2
-        recognition = matched / weight  # 0 / 0 = NaN: the class does not occur
-        segmentation = torch.where(matched > 0, iou_sum / matched, 0.0)
-        segmentation = torch.where(weight > 0, segmentation, torch.nan)
-        quality = recognition * segmentation
         return PanopticQualityResult(
-            panoptic_quality=quality,
-            recognition_quality=recognition,
-            segmentation_quality=segmentation,
-            true_positives=self.true_positives.clone(),
-            false_positives=self.false_positives.clone(),
-            false_negatives=self.false_negatives.clone(),
-            iou_sum=iou_sum.clone(),
-            mean_panoptic_quality=quality.nanmean(1),
-            mean_recognition_quality=recognition.nanmean(1),
-            mean_segmentation_quality=segmentation.nanmean(1),
+            PanopticCounts(
+                true_positives=self.true_positives.clone(),
+                false_positives=self.false_positives.clone(),
+                false_negatives=self.false_negatives.clone(),
+                iou_sum=self.iou_sum.clone(),
+            )
         )

@@ -1,0 +1,244 @@
+"""Inference against the original Mask2Former loops, written out query by query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from modise_lightning.errors import UserError
+from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.instance import instance_segmentation
+from modise_lightning.inference.panoptic import panoptic_segmentation
+from modise_lightning.inference.resize import resize_mask_logits
+from modise_lightning.inference.semantic import semantic_segmentation
+from modise_lightning.structures import SegmenterOutput
+
+CONFIG = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
+ISTHING = [True, True, False, False]
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def make_inference(**changes: Any) -> Inference:  # noqa: ANN401
+    values = yaml.safe_load(CONFIG.read_text())
+    del values["_target_"], values["_partial_"]
+    return Inference(**{"isthing": ISTHING, **values, **changes})
+
+
+def make_queries(seed: int, num_queries: int = 12, size: int = 20) -> tuple[Tensor, Tensor]:
+    """Class probabilities (Q, 4), and mask probabilities (Q, H, W): soft discs, some much alike."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(num_queries, 5, generator=generator)
+    center = size * torch.rand(num_queries // 2, 2, generator=generator).repeat(2, 1)
+    center = center + torch.randn(center.shape, generator=generator)
+    radius = 1 + size / 3 * torch.rand(num_queries, generator=generator)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    distance = torch.hypot(y - center[:, :1, None], x - center[:, 1:, None])
+    masks = (radius[:, None, None] - distance).sigmoid()
+    return logits.softmax(-1)[:, :-1], masks
+
+
+def slow_panoptic(
+    class_probabilities: Tensor, masks: Tensor, score_threshold: float
+) -> tuple[Tensor, list[int], list[float]]:
+    """Mask2Former's ``panoptic_inference``, with the score over the classes without "no object"."""
+    scores, labels = class_probabilities.max(-1)
+    keep = scores > score_threshold
+    scores, labels, masks = scores[keep], labels[keep], masks[keep]
+    panoptic = torch.zeros(masks.shape[1:], dtype=torch.int64)
+    segment_labels: list[int] = []
+    segment_scores: list[float] = []
+    stuff: dict[int, int] = {}
+    if masks.shape[0] == 0:
+        return panoptic, [], []
+    winner = (scores.view(-1, 1, 1) * masks).argmax(0)
+    for k in range(len(labels)):
+        label = int(labels[k])
+        mask_area = int((winner == k).sum())
+        original_area = int((masks[k] >= 0.5).sum())
+        mask = (winner == k) & (masks[k] >= 0.5)
+        if mask_area > 0 and original_area > 0 and int(mask.sum()) > 0:
+            if mask_area / original_area < 0.8:
+                continue
+            if not ISTHING[label]:
+                if label in stuff:
+                    panoptic[mask] = stuff[label]
+                    old = segment_scores[stuff[label] - 1]
+                    segment_scores[stuff[label] - 1] = max(old, float(scores[k]))
+                    continue
+                stuff[label] = len(segment_labels) + 1
+            segment_labels.append(label)
+            segment_scores.append(float(scores[k]))
+            panoptic[mask] = len(segment_labels)
+    return panoptic, segment_labels, segment_scores
+
+
+@given(seed=SEEDS, score_threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8]))
+@settings(max_examples=60, deadline=None)
+def test_panoptic_equals_the_original_loop(seed: int, score_threshold: float) -> None:
+    classes, masks = make_queries(seed)
+    found = panoptic_segmentation(
+        classes,
+        masks,
+        isthing=torch.tensor(ISTHING),
+        score_threshold=score_threshold,
+        overlap_threshold=0.8,
+        mask_threshold=0.5,
+    )
+    ids, labels, scores = slow_panoptic(classes, masks, score_threshold)
+    assert torch.equal(found.segment_ids, ids)
+    assert found.labels.tolist() == labels
+    assert found.scores is not None
+    assert found.scores.tolist() == scores
+
+
+def test_the_examples_cover_every_branch() -> None:
+    merged = dropped = 0
+    for seed in range(40):
+        classes, masks = make_queries(seed)
+        _, labels, _ = slow_panoptic(classes, masks, 0.3)
+        kept = int((classes.amax(1) > 0.3).sum())
+        found = panoptic_segmentation(
+            classes,
+            masks,
+            isthing=torch.tensor([True] * 4),
+            score_threshold=0.3,
+            overlap_threshold=0.8,
+            mask_threshold=0.5,
+        )
+        merged += len(found.labels) - len(labels)
+        dropped += kept - len(found.labels)
+    assert merged > 10
+    assert dropped > 10
+
+
+def test_a_query_with_a_low_score_makes_a_segment() -> None:
+    masks = torch.zeros(1, 4, 4)
+    masks[0, :2] = 0.6
+    found = panoptic_segmentation(
+        torch.tensor([[0.2, 0.1, 0.0, 0.0]]),
+        masks,
+        isthing=torch.tensor(ISTHING),
+        score_threshold=0.1,
+        overlap_threshold=0.8,
+        mask_threshold=0.5,
+    )
+    assert found.segment_ids.tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
+    assert found.labels.tolist() == [0]
+
+
+def slow_instances(classes: Tensor, masks: Tensor, max_instances: int) -> list[tuple[float, int, Tensor]]:
+    """Mask2Former's ``instance_inference``, pair by pair; empty masks left out."""
+    pairs = [(float(classes[q, k]), q, k) for q in range(len(classes)) for k in range(classes.shape[1])]
+    instances = []
+    for probability, q, k in sorted(pairs, reverse=True)[:max_instances]:
+        mask = masks[q] > 0.5
+        if ISTHING[k] and mask.any():
+            instances.append((probability * float(masks[q][mask].mean()), k, mask))
+    return sorted(instances, key=lambda instance: -instance[0])
+
+
+@given(seed=SEEDS, max_instances=st.sampled_from([1, 7, 100]))
+@settings(max_examples=30, deadline=None)
+def test_instances_equal_the_original_loop(seed: int, max_instances: int) -> None:
+    classes, masks = make_queries(seed)
+    masks[0] = 0.1  # one query has an empty mask
+    found = instance_segmentation(
+        classes, masks, isthing=torch.tensor(ISTHING), max_instances=max_instances, mask_threshold=0.5
+    )
+    expected = slow_instances(classes, masks, max_instances)
+    assert found.scores.tolist() == pytest.approx([score for score, _, _ in expected], rel=1e-5)
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    assert all(torch.equal(mask, other) for mask, (_, _, other) in zip(found.masks, expected, strict=True))
+    assert found.masks.shape == (len(expected), 20, 20)
+
+
+def test_semantic_is_the_sum_over_queries() -> None:
+    classes, masks = make_queries(0)
+    expected = sum(c[:, None, None] * m for c, m in zip(classes, masks, strict=True))
+    assert isinstance(expected, Tensor)
+    torch.testing.assert_close(semantic_segmentation(classes, masks), expected)
+
+
+def test_masks_are_resized_like_the_original() -> None:
+    logits = torch.randn(3, 8, 16)
+    same = resize_mask_logits(logits, padded_size=(32, 64), image_size=(25, 50), output_size=(25, 50))
+    padded = functional.interpolate(logits[None], size=(32, 64), mode="bilinear", align_corners=False)[0]
+    assert torch.equal(same, padded[:, :25, :50])
+    larger = resize_mask_logits(logits, padded_size=(32, 64), image_size=(25, 50), output_size=(75, 90))
+    expected = functional.interpolate(
+        padded[None, :, :25, :50], size=(75, 90), mode="bilinear", align_corners=False
+    )
+    assert torch.equal(larger, expected[0])
+
+
+def make_output(num_images: int = 2) -> SegmenterOutput:
+    """Two predictions of which the first one is nonsense; 16 x 16 mask logits of 64 x 64 inputs."""
+    classes, masks = zip(*(make_queries(seed, size=16) for seed in range(num_images)), strict=True)
+    probabilities = torch.stack(classes)
+    null = 1 - probabilities.sum(-1, keepdim=True)
+    class_logits = torch.cat([probabilities, null], -1).log()
+    mask_logits = torch.stack(masks).logit(eps=1e-6)
+    return SegmenterOutput(
+        class_logits=torch.stack([-class_logits, class_logits]),
+        mask_logits=torch.stack([-mask_logits, mask_logits]),
+    )
+
+
+def test_images_keep_their_own_sizes() -> None:
+    inference, output = make_inference(score_threshold=0.3), make_output()
+    image_sizes, output_sizes = [(64, 48), (40, 64)], [(64, 48), (100, 160)]
+    predictions = inference(output, (64, 64), image_sizes, output_sizes)
+    for index, (prediction, size) in enumerate(zip(predictions, output_sizes, strict=True)):
+        assert prediction.panoptic.segment_ids.shape == size
+        assert prediction.semantic.shape == (4, *size)
+        assert prediction.instances.masks.shape[1:] == size
+        classes = output.class_logits[-1, index].softmax(-1)[:, :-1]
+        masks = resize_mask_logits(
+            output.mask_logits[-1, index],
+            padded_size=(64, 64),
+            image_size=image_sizes[index],
+            output_size=size,
+        ).sigmoid()
+        ids, labels, _ = slow_panoptic(classes, masks, 0.3)
+        assert torch.equal(prediction.panoptic.segment_ids, ids)
+        assert prediction.panoptic.labels.tolist() == labels
+        assert len(labels) > 0
+        assert not prediction.semantic.requires_grad
+
+
+def test_the_output_is_not_changed() -> None:
+    output, untouched = make_output(1), make_output(1)
+    make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])
+    assert torch.equal(output.mask_logits, untouched.mask_logits)
+
+
+def test_half_precision_outputs_are_computed_in_single_precision() -> None:
+    output = make_output(1)
+    half = SegmenterOutput(output.class_logits.bfloat16(), output.mask_logits.bfloat16())
+    prediction = make_inference()(half, (64, 64), [(64, 64)], [(64, 64)])[0]
+    assert prediction.semantic.dtype == torch.float32
+
+
+def test_no_query_is_sure_enough() -> None:
+    output = SegmenterOutput(torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 4, 4))
+    prediction = make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])[0]
+    assert prediction.panoptic.segment_ids.tolist() == [[0] * 16] * 16
+    assert prediction.panoptic.labels.tolist() == []
+    assert sorted(prediction.instances.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"score_threshold": 1.0}, {"overlap_threshold": 1.1}, {"mask_threshold": 0.0}, {"max_instances": 0}],
+)
+def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"inference.{next(iter(changes))} must be"):
+        make_inference(**changes)

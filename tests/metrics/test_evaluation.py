@@ -1,0 +1,177 @@
+"""All metrics together, in one process and in two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import yaml
+
+from modise_lightning.errors import UserError
+from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, Prediction
+
+CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "default.yaml"
+NAMES = ["mass", "calcification", "breast"]
+
+
+def make_metrics(**changes: Any) -> SegmentationMetrics:  # noqa: ANN401
+    values = yaml.safe_load(CONFIG.read_text())
+    del values["_target_"], values["_partial_"]
+    arguments = {"category_names": NAMES, "isthing": [True, True, False], **values, **changes}
+    return SegmentationMetrics(**arguments)
+
+
+def make_image(index: int) -> tuple[Prediction, PanopticSegmentation]:
+    """An image of a size of its own, with a prediction that is partly right."""
+    generator = torch.Generator().manual_seed(index)
+    height, width, segments = 24 + index, 32, index % 4
+    ids = torch.zeros(height, width, dtype=torch.int64)
+    for segment in range(segments):
+        top, left = (int(torch.randint(0, 14, (), generator=generator)) for _ in range(2))
+        ids[top : top + 8, left : left + 8] = segment + 1
+    target = PanopticSegmentation(ids, torch.randint(0, 3, (segments,), generator=generator))
+    shift = int(torch.randint(0, 3, (), generator=generator))
+    panoptic = PanopticSegmentation(ids.roll(shift, 1), target.labels, torch.ones(segments))
+    scores = torch.rand(segments, generator=generator)
+    return with_all_results(panoptic, scores), target
+
+
+def with_all_results(panoptic: PanopticSegmentation, scores: torch.Tensor) -> Prediction:
+    things = panoptic.labels < 2
+    semantic = torch.zeros(3, *panoptic.segment_ids.shape)
+    for mask, label in zip(panoptic.masks, panoptic.labels.tolist(), strict=True):
+        semantic[label][mask] = 1
+    instances = InstanceSegmentation(panoptic.masks[things], panoptic.labels[things], scores[things])
+    return Prediction(panoptic, instances, semantic)
+
+
+def evaluate(images: list[int], metrics: SegmentationMetrics) -> EvaluationResult:
+    for image in images:
+        prediction, target = make_image(image)
+        metrics.update([prediction], [target])
+    return metrics.compute()
+
+
+def test_a_perfect_prediction_gives_one_everywhere() -> None:
+    metrics = make_metrics()
+    targets = [make_image(index)[1] for index in range(12)]
+    metrics.update([with_all_results(t, torch.ones(len(t.labels))) for t in targets], targets)
+    result = metrics.compute()
+    assert result.summary() == {
+        "panoptic_quality": 1.0,
+        "recognition_quality": 1.0,
+        "segmentation_quality": 1.0,
+        "average_precision": 1.0,
+        "dice": 1.0,
+        "best_threshold": 0.05,
+    }
+    for threshold in result.thresholds:
+        assert set(result.at(threshold).values()) == {1.0}
+    assert result.num_images == 12
+    for name in NAMES:
+        assert result.panoptic_quality_by_category[name] == [1.0] * 19
+        assert result.dice_by_category[name] == 1.0
+    assert result.average_precision_by_category["mass"] == [1.0] * 19
+
+
+def test_the_result_is_json() -> None:
+    result = evaluate(list(range(6)), make_metrics())
+    plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert plain["num_images"] == 6
+    assert plain["average_precision_by_category"]["breast"] == [None] * 19  # stuff
+    assert plain["panoptic_quality"] == result.panoptic_quality
+    assert 0 < result.summary()["panoptic_quality"] < 1
+
+
+def test_the_best_threshold_is_within_the_limit() -> None:
+    metrics = make_metrics(thresholds=[0.3, 0.5, 0.95], best_threshold_limit=0.9)
+    assert evaluate(list(range(6)), metrics).best_threshold == 0.3
+
+
+def test_one_class_and_one_threshold() -> None:
+    metrics = make_metrics(category_names=["mass"], isthing=[True], thresholds=[0.1])
+    ids = torch.tensor([[1, 1, 0, 0]])
+    target = PanopticSegmentation(ids, torch.tensor([0]))
+    instances = InstanceSegmentation(target.masks, target.labels, torch.tensor([0.5]))
+    metrics.update([Prediction(target, instances, (ids == 1).float()[None])], [target])
+    result = metrics.compute()
+    assert result.panoptic_quality_by_category == {"mass": [1.0]}
+    assert result.dice_by_category == {"mass": 1.0}
+
+
+def test_reset_forgets() -> None:
+    metrics = make_metrics()
+    first = evaluate([1, 2, 3], metrics).to_dict()
+    metrics.reset()
+    assert evaluate([4], metrics).num_images == 1
+    metrics.reset()
+    assert evaluate([1, 2, 3], metrics).to_dict() == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [0.5, 0.3]}, "must be rising"),
+        ({"thresholds": []}, "must be rising"),
+        ({"thresholds": [0.5, 1.0]}, "must be rising"),
+        ({"thresholds": [0.95]}, "best_threshold_limit is 0.9"),
+        ({"isthing": [True]}, "isthing has 1 values for 3"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_metrics(**changes)
+
+
+def test_an_unknown_threshold_is_refused() -> None:
+    with pytest.raises(UserError, match=r"threshold 0\.33 was not evaluated"):
+        evaluate([1], make_metrics()).at(0.33)
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    # Of 7 images the processes have 4 and 3; of 1 image the second has none.
+    for num_images in (7, 1):
+        expected = evaluate(list(range(1, 1 + num_images)), make_metrics()).to_dict()
+        assert expected["num_images"] == num_images
+        for rank in range(2):
+            found = json.loads((tmp_path / f"{num_images}_{rank}.json").read_text())
+            for key, value in expected.items():
+                for left, right in zip(flatten(found[key]), flatten(value), strict=True):
+                    assert left == pytest.approx(right, abs=1e-12), key
+
+
+def flatten(value: Any) -> list[Any]:  # noqa: ANN401
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for item in value for leaf in flatten(item)] if isinstance(value, list) else [value]
+
+
+def run_process(rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    for num_images in (7, 1):
+        images = list(range(1, 1 + num_images))
+        first = (num_images + 1) // 2
+        result = evaluate(images[:first] if rank == 0 else images[first:], make_metrics())
+        (folder / f"{num_images}_{rank}.json").write_text(json.dumps(result.to_dict()))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run_process(int(sys.argv[1]), Path(sys.argv[2]))
