@@ -1,0 +1,200 @@
+"""Gives the batches of a prepared dataset: folds to splits, transforms, and images padded to one size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from modise_lightning.data.categories import categories_from_config
+from modise_lightning.data.prepared_dataset import PreparedDataset
+from modise_lightning.data.sampler import SeededSampler
+from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.errors import UserError
+from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation
+
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
+_SIZE_MULTIPLE = 32  # the coarsest stride of a feature pyramid
+
+Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord]
+
+
+class PanopticDataModule(lightning.LightningDataModule):
+    """One prepared dataset, split by folds of patients: test, the next one for validation, the rest for training."""
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        categories: Sequence[Mapping[str, Any]],
+        fold: int,
+        train_transform: TrainTransform,
+        evaluation_transform: EvaluationTransform,
+        batch_size: int,
+        evaluation_batch_size: int,
+        num_workers: int,
+        pin_memory: bool,
+        seed: int,
+    ) -> None:
+        """Open and check the dataset.
+
+        Args:
+            root: The prepared dataset's folder.
+            categories: As configured; see ``categories_from_config``.
+            fold: The test fold.
+            train_transform: Of training images, with their segments.
+            evaluation_transform: Of the other images; their segments stay at the stored size.
+            batch_size: Training images a step and process.
+            evaluation_batch_size: Likewise for validation and test.
+            num_workers: Loader processes; 0 loads in the training process.
+            pin_memory: Load into page-locked memory, for a faster copy to a GPU.
+            seed: Of the order and the augmentation.
+
+        Raises:
+            UserError: The dataset is missing or contradicts itself, or there is no such fold.
+        """
+        super().__init__()
+        self.categories = categories_from_config(categories)
+        self.dataset = PreparedDataset.open(Path(root), self.categories)
+        self.train_transform = train_transform
+        self.evaluation_transform = evaluation_transform
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.seed = seed
+        self.indices = self._split(fold)
+
+    def _split(self, fold: int) -> dict[str, list[int]]:
+        folds = self.dataset.folds
+        num_folds = max(folds) + 1
+        if not 0 <= fold < num_folds:
+            raise UserError(f"fold: {fold} is not one of the dataset's folds 0..{num_folds - 1}.")
+        if num_folds < 3:
+            raise UserError(f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3.")
+        validation = (fold + 1) % num_folds
+        indices = {
+            "train": [index for index, own in enumerate(folds) if own not in (fold, validation)],
+            "validation": [index for index, own in enumerate(folds) if own == validation],
+            "test": [index for index, own in enumerate(folds) if own == fold],
+            "all": list(range(len(folds))),
+        }
+        patients = {
+            split: {self.dataset.records[index].patient_id for index in indices[split]}
+            for split in ("train", "validation", "test")
+        }
+        shared = (
+            (patients["train"] & patients["validation"])
+            | (patients["train"] & patients["test"])
+            | (patients["validation"] & patients["test"])
+        )
+        if shared:
+            raise UserError(f"data: the patients {sorted(shared)[:3]} of '{self.dataset.root}' are in several folds.")
+        return indices
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Give shuffled, augmented training batches; incomplete ones are left out."""
+        dataset = _TrainImages(self.dataset, self.indices["train"], self.train_transform)
+        sampler = SeededSampler(length=len(dataset), seed=self.seed, **self._processes())
+        if len(sampler) < self.batch_size:
+            raise UserError(
+                f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} training images."
+            )
+        return self._loader(dataset, sampler, self.batch_size, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Give the validation images, each once."""
+        return self.evaluation_dataloader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Give the test images, each once."""
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: Split) -> DataLoader[Batch]:
+        """Give the images of any split, each once, over all processes."""
+        processes = self._processes()
+        own = self.indices[split][processes["rank"] :: processes["world_size"]]
+        dataset = _EvaluationImages(self.dataset, own, self.evaluation_transform)
+        return self._loader(dataset, None, self.evaluation_batch_size, drop_last=False)
+
+    def _processes(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _loader(
+        self, dataset: Dataset[Sample], sampler: Sampler[Any] | None, batch_size: int, drop_last: bool
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
+            drop_last=drop_last,
+            collate_fn=collate,
+            persistent_workers=self.num_workers > 0,
+            # Its own generator, so that starting an epoch draws nothing from the global one (exact resume).
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+class _TrainImages(Dataset[Sample]):
+    """Augmented images by (index, seed)."""
+
+    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], transform: TrainTransform) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        position, seed = key
+        index = self.indices[position]
+        image, target, size = self.transform(
+            self.dataset.read_image(index), self.dataset.read_target(index), np.random.default_rng(seed)
+        )
+        return image, target, size, self.dataset.entries[index].record
+
+
+class _EvaluationImages(Dataset[Sample]):
+    """Whole images with their segments at the stored size."""
+
+    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], transform: EvaluationTransform) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Sample:
+        index = self.indices[position]
+        image = self.transform(self.dataset.read_image(index))
+        size = (image.shape[1], image.shape[2])
+        return image, self.dataset.read_target(index), size, self.dataset.entries[index].record
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put images of different sizes into one batch, padded at the right and bottom to a multiple of 32."""
+    images, targets, sizes, records = zip(*samples, strict=True)
+    height = max(image.shape[1] for image in images)
+    width = max(image.shape[2] for image in images)
+    padded = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
+    return Batch(pad_to_multiple(torch.stack(padded)), list(sizes), list(targets), list(records))
+
+
+def pad_to_multiple(images: Tensor) -> Tensor:
+    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of the coarsest stride."""
+    height, width = images.shape[-2:]
+    return pad(images, (0, -width % _SIZE_MULTIPLE, 0, -height % _SIZE_MULTIPLE))

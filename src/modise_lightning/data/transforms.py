@@ -1,0 +1,123 @@
+"""Geometry and intensity of an image and its segments, for training and for evaluation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modise_lightning.structures import PanopticSegmentation
+
+
+class TrainTransform:
+    """Large-scale jitter, random crop, flip and mild intensity changes (Ghiasi et al. 2021, as in ODISE)."""
+
+    def __init__(
+        self,
+        *,
+        crop_size: int,
+        scale_range: tuple[float, float],
+        flip_probability: float,
+        brightness: float,
+        contrast: float,
+    ) -> None:
+        """Set the ranges.
+
+        Args:
+            crop_size: Side in pixels of the square that a step sees.
+            scale_range: The longer side becomes ``crop_size`` times a factor from this range.
+            flip_probability: Of a horizontal flip.
+            brightness: Largest amount added to or taken from all pixels.
+            contrast: Largest relative change of the contrast around the mean.
+        """
+        self.crop_size = crop_size
+        self.scale_range = scale_range
+        self.flip_probability = flip_probability
+        self.brightness = brightness
+        self.contrast = contrast
+
+    def __call__(
+        self, image: NDArray[np.float32], target: PanopticSegmentation, generator: np.random.Generator
+    ) -> tuple[Tensor, PanopticSegmentation, tuple[int, int]]:
+        """Transform one image.
+
+        Args:
+            image: (H, W) in [0, 1].
+            target: Its segments.
+            generator: Where all randomness comes from.
+
+        Returns:
+            (3, crop_size, crop_size) in [0, 1], the segments that are left (ids compacted), and the
+            (height, width) inside the padding at the right and bottom.
+        """
+        ids = target.segment_ids.numpy().astype(np.int32)
+        scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape)
+        height, width = (max(1, round(side * scale)) for side in image.shape)
+        image = resize_image(image, height, width)
+        ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
+        top = int(generator.integers(0, max(0, height - self.crop_size) + 1))
+        left = int(generator.integers(0, max(0, width - self.crop_size) + 1))
+        image = image[top : top + self.crop_size, left : left + self.crop_size]
+        ids = ids[top : top + self.crop_size, left : left + self.crop_size]
+        if generator.random() < self.flip_probability:
+            image, ids = image[:, ::-1], ids[:, ::-1]
+        mean = image.mean()
+        gain = 1 + self.contrast * generator.uniform(-1, 1)
+        offset = self.brightness * generator.uniform(-1, 1)
+        image = ((image - mean) * gain + mean + offset).clip(0, 1)
+        size = (image.shape[0], image.shape[1])
+        padding = ((0, self.crop_size - size[0]), (0, self.crop_size - size[1]))
+        image, ids = np.pad(image, padding), np.pad(ids, padding)
+        return to_rgb(image), compact(ids, target.labels), size
+
+
+class EvaluationTransform:
+    """Brings a whole image to the size that the network sees it at."""
+
+    def __init__(self, *, longest_side: int | None) -> None:
+        """Set the size.
+
+        Args:
+            longest_side: Pixels of the longer side; None keeps the image's own.
+        """
+        self.longest_side = longest_side
+
+    def __call__(self, image: NDArray[np.float32]) -> Tensor:
+        """Resize an image.
+
+        Args:
+            image: (H, W) in [0, 1].
+
+        Returns:
+            (3, h, w) float32 in [0, 1].
+        """
+        if self.longest_side is not None:
+            scale = self.longest_side / max(image.shape)
+            image = resize_image(image, *(max(1, round(side * scale)) for side in image.shape))
+        return to_rgb(image)
+
+
+def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Resize without aliasing: area averages when it shrinks, linear when it grows."""
+    if image.shape == (height, width):
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def to_rgb(image: NDArray[np.float32]) -> Tensor:
+    """Repeat grey values as (3, H, W) float32."""
+    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).expand(3, -1, -1).contiguous()
+
+
+def compact(ids: NDArray[np.int32], labels: Tensor) -> PanopticSegmentation:
+    """Renumber the segments that still have pixels to 1..N; void stays -1."""
+    present = np.unique(ids)
+    present = present[present > 0]
+    table = np.zeros(len(labels) + 2, dtype=np.int64)
+    table[present] = np.arange(1, len(present) + 1)
+    table[-1] = -1
+    return PanopticSegmentation(torch.from_numpy(table[ids]), labels[torch.from_numpy(present - 1).long()])
