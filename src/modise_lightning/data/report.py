@@ -1,10 +1,9 @@
-"""What a preparation found, used, repaired and left out: as a table for the terminal and as ``report.json``."""
+"""What a preparation found, used, repaired and left out: a table for the terminal, and ``report.json``."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def render(report: PreparationReport, max_lines: int = 12) -> Table:
 
     Args:
         report: The report.
-        max_lines: Problems, and notes, that are shown at most; ``report.json`` has all of them.
+        max_lines: Problems, notes and rows of a table that are shown at most; ``report.json`` has all of them.
 
     Returns:
         The table.
@@ -79,28 +78,26 @@ def render(report: PreparationReport, max_lines: int = 12) -> Table:
     )
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    _add_rows(table, {key: str(value) for key, value in report.counts.items()})
+    for label, number in report.counts.items():
+        table.add_row(Text(label), str(number))
     for title, rows in report.tables.items():
         table.add_section()
         table.add_row(Text(title, style="bold"))
-        _add_rows(
-            table,
-            {
-                f"  {row}": ", ".join(f"{number} {column}" for column, number in columns.items())
-                for row, columns in rows.items()
-            },
-        )
+        for row, columns in list(rows.items())[:max_lines]:
+            table.add_row(
+                Text(f"  {row}"), ", ".join(f"{number} {column}" for column, number in columns.items())
+            )
+        _tell_the_rest(table, len(rows) - max_lines)
     for title, lines, style in (("problems", report.problems, "red"), ("notes", report.notes, "dim")):
         if lines:
             table.add_section()
             table.add_row(Text(f"{title}: {len(lines)}", style="bold"))
             for line in lines[:max_lines]:
                 table.add_row("", Text(line, style=style))
-            if len(lines) > max_lines:
-                table.add_row("", f"and {len(lines) - max_lines} more in {REPORT_FILE}")
+            _tell_the_rest(table, len(lines) - max_lines)
     return table
 
 
-def _add_rows(table: Table, rows: Mapping[str, str]) -> None:
-    for label, value in rows.items():
-        table.add_row(Text(label), Text(value))
+def _tell_the_rest(table: Table, number: int) -> None:
+    if number > 0:
+        table.add_row("", f"and {number} more in {REPORT_FILE}")
