@@ -1,0 +1,1 @@
+"""Matching of queries with the ground truth, and the losses of matched queries."""

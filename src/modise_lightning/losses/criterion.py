@@ -1,0 +1,149 @@
+"""The set criterion: class, mask and Dice losses of all predictions after matching (Mask2Former, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
+from modise_lightning.losses.point_sampling import choose_uncertain_points, sample_points
+from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
+
+
+class SetCriterion(nn.Module):
+    """Compares the classified masks of every prediction with the ground truth."""
+
+    def __init__(
+        self,
+        *,
+        class_weight: float,
+        mask_weight: float,
+        dice_weight: float,
+        no_object_weight: float,
+        num_points: int,
+        oversample_ratio: float,
+        importance_ratio: float,
+    ) -> None:
+        """Set the weights; matching uses the same ones.
+
+        Args:
+            class_weight: Of the cross-entropy.
+            mask_weight: Of the masks' binary cross-entropy.
+            dice_weight: Of the masks' Dice loss.
+            no_object_weight: Weight of the "no object" class in the cross-entropy.
+            num_points: Points a mask that the mask losses see, and an image that the matching sees.
+            oversample_ratio: See ``choose_uncertain_points``.
+            importance_ratio: See ``choose_uncertain_points``.
+        """
+        super().__init__()
+        self.class_weight = class_weight
+        self.mask_weight = mask_weight
+        self.dice_weight = dice_weight
+        self.no_object_weight = no_object_weight
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_ratio = importance_ratio
+        self.matcher = HungarianMatcher(
+            class_cost=class_weight, mask_cost=mask_weight, dice_cost=dice_weight, num_points=num_points
+        )
+
+    def forward(self, output: SegmenterOutput, targets: Sequence[PanopticSegmentation]) -> dict[str, Tensor]:
+        """Compute the losses, in float32 whatever the precision of the network.
+
+        Args:
+            output: L predictions of B images.
+            targets: Segments of each image, all of the same size, which the mask logits cover.
+
+        Returns:
+            ``loss``, the weighted total over all predictions; and, not weighted, ``class``, ``mask`` and ``dice``
+            of the last prediction and ``class_0`` ... of the earlier ones.
+        """
+        with torch.autocast(output.mask_logits.device.type, enabled=False):
+            masks = [target.masks.float() for target in targets]
+            labels = [target.labels for target in targets]
+            queries = self.matcher(output, masks, labels)
+            image_of = torch.cat([torch.full_like(own, image) for image, own in enumerate(labels)])
+            classes = self.class_losses(output.class_logits.float(), queries, image_of, torch.cat(labels))
+            count = _mean_over_processes(len(image_of), output.mask_logits.device)
+            mask, dice = self.mask_losses(output.mask_logits, queries, image_of, torch.cat(masks), count)
+        total = self.class_weight * classes + self.mask_weight * mask + self.dice_weight * dice
+        losses = {"loss": total.sum()}
+        for name, values in (("class", classes), ("mask", mask), ("dice", dice)):
+            *auxiliary, last = values.unbind()
+            losses[name] = last
+            losses |= {f"{name}_{index}": value for index, value in enumerate(auxiliary)}
+        return losses
+
+    def class_losses(self, class_logits: Tensor, queries: Tensor, image_of: Tensor, labels: Tensor) -> Tensor:
+        """Compute the weighted cross-entropy of each prediction.
+
+        Args:
+            class_logits: (L, B, Q, K + 1).
+            queries: (L, N) matched query of each segment.
+            image_of: (N,) image of each segment.
+            labels: (N,) class of each segment.
+
+        Returns:
+            (L,) averages, weighted by the classes' weights.
+        """
+        num_predictions, _, _, num_classes = class_logits.shape
+        no_object = num_classes - 1
+        wanted = torch.full(class_logits.shape[:3], no_object, device=class_logits.device)
+        matched = queries != UNMATCHED
+        prediction, segment = matched.nonzero(as_tuple=True)
+        wanted[prediction, image_of[segment], queries[matched]] = labels[segment]
+        weights = torch.where(wanted == no_object, self.no_object_weight, 1.0)
+        entropy = cross_entropy(class_logits.flatten(0, 2), wanted.flatten(), reduction="none")
+        weighted = entropy.view_as(weights) * weights
+        return weighted.view(num_predictions, -1).sum(1) / weights.view(num_predictions, -1).sum(1)
+
+    def mask_losses(
+        self, mask_logits: Tensor, queries: Tensor, image_of: Tensor, masks: Tensor, count: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the mask losses of the matched queries at sampled points.
+
+        Args:
+            mask_logits: (L, B, Q, h, w).
+            queries: (L, N) matched query of each segment.
+            image_of: (N,) image of each segment.
+            masks: (N, H, W) float ground truth.
+            count: Number of masks to divide by.
+
+        Returns:
+            Binary cross-entropy and Dice loss, each (L,).
+        """
+        num_predictions, num_segments = queries.shape
+        weights = (queries != UNMATCHED).float()
+        prediction = torch.arange(num_predictions, device=queries.device)[:, None]
+        logits = mask_logits[prediction, image_of[None], queries.clamp(min=0)].float()  # (L, N, h, w)
+        if not num_segments:
+            nothing = logits.sum((1, 2, 3))
+            return nothing, nothing
+        flat = logits.flatten(0, 1)[:, None]
+        points = choose_uncertain_points(
+            flat,
+            num_points=self.num_points,
+            oversample_ratio=self.oversample_ratio,
+            importance_ratio=self.importance_ratio,
+        )
+        sampled = sample_points(flat, points)[:, 0].unflatten(0, (num_predictions, num_segments))
+        # Every prediction's points of a mask in one call: the masks are not repeated.
+        by_segment = points.unflatten(0, (num_predictions, num_segments)).transpose(0, 1).flatten(1, 2)
+        truth = sample_points(masks[:, None], by_segment)[:, 0]
+        truth = truth.unflatten(1, (num_predictions, self.num_points)).transpose(0, 1)  # (L, N, P)
+        entropy = binary_cross_entropy_with_logits(sampled, truth, reduction="none").mean(-1)
+        probabilities = sampled.sigmoid()
+        dice = 1 - (2 * (probabilities * truth).sum(-1) + 1) / (probabilities.sum(-1) + truth.sum(-1) + 1)
+        return (entropy * weights).sum(1) / count, (dice * weights).sum(1) / count
+
+
+def _mean_over_processes(count: int, device: torch.device) -> Tensor:
+    """Average the number of masks over all processes, at least 1, so that each mask counts the same."""
+    total = torch.tensor(float(count), device=device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+        total = total / torch.distributed.get_world_size()
+    return total.clamp(min=1)

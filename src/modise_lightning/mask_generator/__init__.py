@@ -1,0 +1,1 @@
+"""Feature pyramid to masks and query states."""

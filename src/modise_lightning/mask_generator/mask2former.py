@@ -1,0 +1,151 @@
+"""The mask generator: transformers' Mask2Former decoders over any feature pyramid."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import Mask2FormerConfig
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerPixelDecoder,
+    Mask2FormerPreTrainedModel,
+    Mask2FormerTransformerModule,
+)
+
+from modise_lightning.errors import UserError
+from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
+from modise_lightning.weights import locate, read_state_dict
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class _Decoders(Mask2FormerPreTrainedModel):
+    """Both decoders under the base class that initialises them: on their own, parts would stay uninitialised."""
+
+    def __init__(self, config: Mask2FormerConfig, feature_channels: Sequence[int]) -> None:
+        super().__init__(config)
+        self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=list(feature_channels))
+        self.transformer_module = Mask2FormerTransformerModule(in_features=config.feature_size, config=config)
+        self.post_init()
+
+
+class Mask2FormerMaskGenerator(nn.Module):
+    """Predicts masks and query states from a feature pyramid (Mask2Former, section 3)."""
+
+    def __init__(
+        self,
+        *,
+        feature_channels: Sequence[int],
+        hidden_channels: int,
+        num_queries: int,
+        num_heads: int,
+        pixel_decoder_layers: int,
+        pixel_decoder_feedforward: int,
+        decoder_layers: int,
+        decoder_feedforward: int,
+        dropout: float,
+        weights: str,
+        repository: str,
+        files: Sequence[str],
+    ) -> None:
+        """Build the decoders.
+
+        Args:
+            feature_channels: Channels of s2, s3, s4 and s5.
+            hidden_channels: C of query states and mask features.
+            num_queries: Q.
+            num_heads: Of all attentions.
+            pixel_decoder_layers: Layers of multi-scale deformable attention.
+            pixel_decoder_feedforward: Width of their feed-forward parts.
+            decoder_layers: L - 1 layers of masked attention; the learned queries give one prediction more.
+            decoder_feedforward: Width of their feed-forward parts.
+            dropout: In both decoders, in [0, 1).
+            weights: ``random``, ``hub``, or the local copy of a published Mask2Former to start from.
+            repository: Published id on the Hugging Face hub.
+            files: File name patterns that ``hub`` downloads.
+
+        Raises:
+            UserError: The weights are missing or are not a Mask2Former's of these sizes.
+        """
+        super().__init__()
+        config = Mask2FormerConfig(
+            feature_size=hidden_channels,
+            mask_feature_size=hidden_channels,
+            hidden_dim=hidden_channels,
+            encoder_feedforward_dim=pixel_decoder_feedforward,
+            encoder_layers=pixel_decoder_layers,
+            decoder_layers=decoder_layers + 1,
+            num_attention_heads=num_heads,
+            dropout=dropout,
+            dim_feedforward=decoder_feedforward,
+            pre_norm=False,
+            num_queries=num_queries,
+            common_stride=4,
+            feature_strides=[4, 8, 16, 32],
+        )
+        self.hidden_channels = hidden_channels
+        decoders = _Decoders(config, feature_channels)
+        self.pixel_decoder = decoders.pixel_decoder
+        self.transformer_module = decoders.transformer_module
+        folder = locate(part="mask_generator", weights=weights, repository=repository, patterns=files)
+        if folder is not None:
+            self._initialise(folder / "model.safetensors" if folder.is_dir() else folder)
+
+    def forward(self, features: FeaturePyramid) -> MaskGeneratorOutput:
+        """Predict masks.
+
+        Args:
+            features: Of sizes H / 4, H / 8, H / 16 and H / 32.
+        """
+        decoded = self.pixel_decoder(list(features.levels))
+        output = self.transformer_module(list(decoded.multi_scale_features), decoded.mask_features)
+        states: Tensor = torch.stack(output.intermediate_hidden_states).transpose(1, 2)
+        return MaskGeneratorOutput(
+            hidden_states=states,
+            mask_logits=torch.stack(output.masks_queries_logits),
+            mask_features=decoded.mask_features,
+        )
+
+    def _initialise(self, file: Path) -> None:
+        """Start from a published Mask2Former; what depends on the backbone or the number of queries stays fresh."""
+        if not file.is_file():
+            raise UserError(f"mask_generator: '{file}' is missing. Download the repository again.")
+        prefixes = {
+            "model.pixel_level_module.decoder.": "pixel_decoder.",
+            "model.transformer_module.": "transformer_module.",
+        }
+        published = {
+            own + name.removeprefix(theirs): tensor
+            for name, tensor in read_state_dict(file).items()
+            for theirs, own in prefixes.items()
+            if name.startswith(theirs)
+        }
+        own = self.state_dict()
+        if own.keys() != published.keys():
+            missing, unexpected = sorted(own.keys() - published.keys()), sorted(published.keys() - own.keys())
+            raise UserError(
+                f"mask_generator: '{file}' is not a Mask2Former with these layers "
+                f"(missing: {missing[:3]}, unexpected: {unexpected[:3]})."
+            )
+        fresh = sorted(name for name, tensor in published.items() if tensor.shape != own[name].shape)
+        refused = [name for name in fresh if not name.startswith(_MAY_DIFFER)]
+        if refused:
+            raise UserError(
+                f"mask_generator: '{file}' has other sizes than configured: "
+                f"{refused[0]} is {tuple(published[refused[0]].shape)}, here {tuple(own[refused[0]].shape)}."
+            )
+        self.load_state_dict(
+            {name: tensor for name, tensor in published.items() if name not in fresh}, strict=False
+        )
+        _LOGGER.info("mask generator: started from %s; fresh: %s", file, ", ".join(fresh) or "nothing")
+
+
+# They take the backbone's channels, or are one row a query.
+_MAY_DIFFER = (
+    "pixel_decoder.input_projections.",
+    "pixel_decoder.adapter_",
+    "transformer_module.queries_",
+)
