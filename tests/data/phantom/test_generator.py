@@ -20,14 +20,14 @@ from modise_lightning.data.phantom.lesions import (
     LesionStatistics,
     render_lesion,
 )
-from modise_lightning.data.phantom.parenchyma import power_law_noise
+from modise_lightning.data.phantom.noise import power_law_noise
 
 STATISTICS = LesionStatistics(
     count_probabilities=(0.15, 0.50, 0.25, 0.10),
     kind_probabilities=(0.34, 0.36, 0.30),
     mass_diameter=(0.06, 0.20),
     cluster_diameter=(0.08, 0.20),
-    mass_contrast=(0.26, 0.55),
+    mass_contrast=(0.24, 0.50),
     calcification_contrast=(0.35, 0.80),
 )
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from modise_lightning.data.phantom.anatomy import (
     SKIN_THICKNESS,
@@ -27,6 +26,7 @@ from modise_lightning.data.phantom.lesions import (
     draw_lesion,
     render_lesion,
 )
+from modise_lightning.data.phantom.noise import blur
 from modise_lightning.data.phantom.parenchyma import draw_distractors, draw_parenchyma, draw_vessels
 
 VIEWS: tuple[View, ...] = ("CC", "MLO")
@@ -234,8 +234,8 @@ def _expose(
         tissue += lesion.brightness * view.mask
     # Brightness saturates smoothly toward white, as display curves make it.
     tissue = np.where(tissue > 0.6, 0.6 + 0.4 * np.tanh((tissue - 0.6) / 0.4), np.clip(tissue, 0, None))
-    tissue = ndimage.gaussian_filter(tissue, rng.uniform(0.0014, 0.0024) * view.size)
+    tissue = blur(tissue, rng.uniform(0.0014, 0.0024) * view.size)
     # Quantum noise: a detector sees fewer photons behind bright (dense) tissue, so noise grows there.
-    noise = ndimage.gaussian_filter(rng.standard_normal(tissue.shape), 0.5)
+    noise = blur(rng.standard_normal(tissue.shape, dtype=np.float32), 0.5)
     noise *= rng.uniform(0.010, 0.024) * np.sqrt(0.1 + tissue) * (tissue > 0.01)
     return np.asarray(np.round(np.clip(tissue + noise, 0, 1) * 65535), dtype=np.uint16)

@@ -19,6 +19,7 @@ LESION_KINDS: tuple[LesionKind, ...] = ("benign mass", "malignant mass", "calcif
 
 
 Grid = tuple[Field, Field]
+_MALIGNANT_DENSITY = 1.3  # relative to a benign mass's contrast; chosen: high density suggests malignancy
 _LARGEST_REACH = 3.5  # radii; the longest spicules reach 3.2 * 0.88 radii along the long axis
 
 
@@ -31,7 +32,8 @@ class LesionStatistics:
         kind_probabilities: Probability of each of `LESION_KINDS`; sums to 1.
         mass_diameter: Smallest and largest diameter of a mass, in image sides.
         cluster_diameter: Smallest and largest diameter of a cluster, in image sides.
-        mass_contrast: Smallest and largest brightness that a mass adds at its centre (white is 1).
+        mass_contrast: Smallest and largest brightness that a benign mass adds at its centre (white is 1);
+            malignant masses add 1.3 times as much, as they tend to be denser.
         calcification_contrast: Smallest and largest brightness that a calcification adds at its centre.
     """
 
@@ -196,8 +198,7 @@ def _render_malignant_mass(
         spicules = np.maximum(spicules, np.exp(-((lateral / width) ** 2)) * np.clip(1 - radius / reach, 0, 1))
     brightness = np.maximum(body * dome, 0.9 * spicules * (relative > 0.5))
     outline = (relative < 1) | ((spicules > 0.4) & (relative < 1.2))
-    # Malignant masses tend to be denser than benign ones of their size.
-    brightness *= 1.15 * lesion.contrast
+    brightness *= _MALIGNANT_DENSITY * lesion.contrast
     return RenderedLesion(brightness.astype(np.float32), _largest_part(outline))
 
 

@@ -7,27 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from modise_lightning.data.phantom.anatomy import Breast, BreastView, Field, pixel_grid
-
-
-def power_law_noise(rng: np.random.Generator, size: int, exponent: float) -> Field:
-    """Noise with a power spectrum that falls as frequency ** -exponent, of mean 0 and variance 1.
-
-    Mammographic backgrounds have exponents near 3 (Burgess, Jacobson and Judy 2001, Medical Physics 28:419).
-
-    Args:
-        rng: Source of randomness.
-        size: Image side in pixels.
-        exponent: Exponent of the power spectrum.
-
-    Returns:
-        (S, S) noise.
-    """
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size)))
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * size
-    amplitude = np.zeros_like(frequency)
-    amplitude[frequency > 0] = frequency[frequency > 0] ** (-exponent / 2)
-    noise = np.fft.irfft2(spectrum * amplitude, s=(size, size))
-    return np.asarray((noise - noise.mean()) / noise.std(), dtype=np.float32)
+from modise_lightning.data.phantom.noise import band_noise, blur, power_law_noise, unit_variance
 
 
 def draw_parenchyma(rng: np.random.Generator, breast: Breast, view: BreastView) -> Field:
@@ -50,8 +30,8 @@ def draw_parenchyma(rng: np.random.Generator, breast: Breast, view: BreastView) 
     septa = sum(
         strength * np.exp(-((field / width) ** 2))
         for field, width, strength in (
-            (_band_noise(rng, size, 0.030) + 1.2 * streaks, 0.20, 0.5),
-            (_band_noise(rng, size, 0.013) + 1.5 * streaks, 0.28, 0.5),
+            (band_noise(rng, size, 0.030) + 1.2 * streaks, 0.20, 0.5),
+            (band_noise(rng, size, 0.013) + 1.5 * streaks, 0.28, 0.5),
         )
     )
     thickness = 1 - np.exp(-view.skin_distance / 0.03)
@@ -84,6 +64,7 @@ def draw_vessels(rng: np.random.Generator, view: BreastView) -> Field:
     for _ in range(int(rng.integers(3, 8))):
         heading = np.pi + rng.uniform(-0.8, 0.8)
         result += rng.uniform(0.02, 0.07) * _curve(rng, size, view.nipple, heading, 0.25, 0.03)
+    result = blur(result, 0.0025 * size)
     return np.asarray(result * np.clip(view.skin_distance / 0.012 - 1, 0, 1), dtype=np.float32)
 
 
@@ -100,11 +81,11 @@ def draw_distractors(rng: np.random.Generator, view: BreastView) -> Field:
     x, y = pixel_grid(view.size)
     result = np.zeros_like(x * y)
     inside = np.argwhere(view.skin_distance > 0.04)
+    warp = np.clip(1 + 0.35 * band_noise(rng, view.size, 0.04), 0.4, 2)
     for _ in range(int(rng.integers(1, 5))):
         centre_y, centre_x = (inside[rng.integers(len(inside))] + 0.5) / view.size
-        warp = _band_noise(rng, view.size, 0.04)
         radius = np.hypot((x - centre_x) / rng.uniform(0.02, 0.07), (y - centre_y) / rng.uniform(0.02, 0.07))
-        result += rng.uniform(0.06, 0.20) * np.exp(-((radius * (1 + 0.35 * warp)) ** 2))
+        result += rng.uniform(0.06, 0.20) * np.exp(-((radius * warp) ** 2))
     nodes = rng.integers(0, 3) if view.view == "MLO" else int(rng.uniform() < 0.15)
     for _ in range(int(nodes)):
         centre = (rng.uniform(0.02, 0.25), rng.uniform(0.02, 0.30))
@@ -159,12 +140,12 @@ def _nipple_streaks(rng: np.random.Generator, view: BreastView, warp: Field) -> 
         (S, S) noise.
     """
     x, y = pixel_grid(view.size)
-    bend = ndimage.gaussian_filter(warp, 0.05 * view.size)
+    bend = blur(warp, 0.05 * view.size)
     bend = 0.045 * bend / max(float(bend.std()), 1e-6)
     dx, dy = view.nipple[0] + 0.12 - x, y - view.nipple[1]
     distance, angle = np.hypot(dx, dy) + bend, np.arctan2(dy + bend, dx)
     polar = sum(
-        strength * _unit(ndimage.gaussian_filter(rng.standard_normal((48, 320)), sigma))
+        strength * unit_variance(ndimage.gaussian_filter(rng.standard_normal((48, 320)), sigma))
         for sigma, strength in (((0.9, 5.0), 0.50), ((1.0, 2.4), 0.65), ((1.3, 1.1), 0.55))
     )
     rows = np.clip(distance / 1.3, 0, 1) * 47
@@ -227,31 +208,4 @@ def _curve(
     canvas = np.zeros((size, size), dtype=np.uint8)
     thickness = max(1, round(rng.uniform(0.6, 2.0) * size / 256))
     cv2.polylines(canvas, [vertices[:, None]], False, 255, thickness, cv2.LINE_AA, 4)
-    line = ndimage.gaussian_filter(canvas.astype(np.float32) / 255, 0.0025 * size)
-    return np.asarray(line, dtype=np.float32)
-
-
-def _band_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
-    """Noise of one scale, of mean 0 and variance 1.
-
-    Args:
-        rng: Source of randomness.
-        size: Image side in pixels.
-        scale: Its correlation length.
-
-    Returns:
-        (S, S) noise.
-    """
-    return _unit(ndimage.gaussian_filter(rng.standard_normal((size, size), dtype=np.float32), scale * size))
-
-
-def _unit(field: Field) -> Field:
-    """Scale to mean 0 and variance 1.
-
-    Args:
-        field: Any values.
-
-    Returns:
-        The scaled values.
-    """
-    return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
+    return np.asarray(canvas / np.float32(255), dtype=np.float32)
