@@ -1,0 +1,36 @@
+"""Evaluates what a trained model is compared with: the trivial baseline on the same images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from modise_lightning.data.prepared_dataset import PreparedDataset
+from modise_lightning.inference.bright_blob import predict_bright_blob
+from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+
+
+def evaluate_bright_blob(
+    dataset: PreparedDataset,
+    *,
+    indices: Sequence[int],
+    train_indices: Sequence[int],
+    metrics: SegmentationMetrics,
+) -> EvaluationResult:
+    """Evaluate the brightest blob in the breast, in the training images' most frequent class.
+
+    Args:
+        dataset: A prepared dataset.
+        indices: Images to evaluate.
+        train_indices: Images that the class is chosen on.
+        metrics: Fresh metrics.
+    """
+    frequency = Counter(label for index in train_indices for label in dataset.segment_labels(index))
+    category = frequency.most_common(1)[0][0] if frequency else 0
+    metrics.reset()
+    for index in indices:
+        prediction = predict_bright_blob(
+            dataset.read_image(index), category=category, num_categories=len(dataset.categories)
+        )
+        metrics.update([prediction], [dataset.read_target(index)])
+    return metrics.compute()

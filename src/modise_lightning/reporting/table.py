@@ -1,0 +1,117 @@
+"""The table that an evaluation ends with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.table import Table
+
+
+class Result(Protocol):
+    """What the table shows of an evaluation; see ``metrics.evaluation.EvaluationResult``."""
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        ...
+
+    @property
+    def category_names(self) -> list[str]:
+        """Classes."""
+        ...
+
+    @property
+    def thresholds(self) -> list[float]:
+        """IoU thresholds."""
+        ...
+
+    @property
+    def best_threshold(self) -> float:
+        """The one that the table is at."""
+        ...
+
+    @property
+    def panoptic_quality_by_category(self) -> dict[str, list[float]]:
+        """At each threshold."""
+        ...
+
+    @property
+    def recognition_quality_by_category(self) -> dict[str, list[float]]:
+        """At each threshold."""
+        ...
+
+    @property
+    def segmentation_quality_by_category(self) -> dict[str, list[float]]:
+        """At each threshold."""
+        ...
+
+    @property
+    def average_precision_by_category(self) -> dict[str, list[float]]:
+        """At each threshold."""
+        ...
+
+    @property
+    def dice_by_category(self) -> dict[str, float]:
+        """Pooled over the images."""
+        ...
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Means over the classes at one threshold."""
+        ...
+
+
+_COLUMNS = {
+    "panoptic_quality": "PQ",
+    "recognition_quality": "RQ",
+    "segmentation_quality": "SQ",
+    "average_precision": "AP",
+    "dice": "Dice",
+}
+
+
+def render_results(title: str, results: Mapping[str, Result], note: str | None) -> Table:
+    """Make the table: a row a model, and under the first one a row a class; in percent.
+
+    Args:
+        title: Above the table.
+        results: By model; each at its own best threshold.
+        note: Below the table (that the data is synthetic, or its attribution).
+    """
+    caption = "percent; PQ, RQ, SQ and AP at the IoU threshold T with the best PQ"
+    table = Table(title=title, caption=caption if note is None else f"{caption}\n{note}", title_justify="left")
+    table.add_column("")
+    table.add_column("T", justify="right")
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right")
+    for position, (model, result) in enumerate(results.items()):
+        means = result.at(result.best_threshold)
+        cells = [_percent(means[name]) for name in _COLUMNS]
+        style = "bold" if position == 0 else None
+        table.add_row(model, f"{result.best_threshold:.2f}", *cells, style=style)
+        if position == 0:
+            for category in result.category_names:
+                table.add_row(f"  {category}", "", *_category_cells(result, category), style="dim")
+            table.add_section()
+    return table
+
+
+def _category_cells(result: Result, category: str) -> list[str]:
+    index = min(
+        range(len(result.thresholds)), key=lambda index: abs(result.thresholds[index] - result.best_threshold)
+    )
+    curves = (
+        result.panoptic_quality_by_category,
+        result.recognition_quality_by_category,
+        result.segmentation_quality_by_category,
+        result.average_precision_by_category,
+    )
+    return [
+        *(_percent(curve[category][index]) for curve in curves),
+        _percent(result.dice_by_category[category]),
+    ]
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"

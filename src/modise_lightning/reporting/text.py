@@ -1,0 +1,46 @@
+"""Draws text on pictures, at a size that is readable whatever the size of the picture."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from matplotlib import font_manager
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Color = tuple[int, int, int]
+
+
+@cache
+def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Load DejaVu Sans, which ships with matplotlib, at a size in pixels."""
+    properties = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    return ImageFont.truetype(font_manager.findfont(properties), size)
+
+
+def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
+    """Give the (width, height) in pixels that a line takes."""
+    left, _, right, _ = load_font(size, bold).getbbox(text)
+    return int(right - left), int(size * 1.25)
+
+
+def draw_texts(
+    picture: NDArray[np.uint8], texts: list[tuple[tuple[int, int], str, Color]], size: int, bold: bool = False
+) -> NDArray[np.uint8]:
+    """Draw lines of text.
+
+    Args:
+        picture: (H, W, 3) RGB.
+        texts: For each line its left top corner (x, y), the text and its colour.
+        size: In pixels.
+        bold: Weight.
+
+    Returns:
+        A copy with the text.
+    """
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    for position, text, color in texts:
+        draw.text(position, text, font=load_font(size, bold), fill=color)
+    return np.asarray(canvas)
