@@ -67,7 +67,7 @@ def render(report: PreparationReport, max_lines: int = 12) -> Table:
 
     Args:
         report: The report.
-        max_lines: Problems, notes and rows of a table that are shown at most; ``report.json`` has all of them.
+        max_lines: Problems, notes and rows of a table shown at most; ``report.json`` has all of them.
 
     Returns:
         The table.

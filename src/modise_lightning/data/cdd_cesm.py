@@ -1,0 +1,276 @@
+"""Prepares CDD-CESM (Khaled et al. 2022, Scientific Data 9:122): from the download to the prepared layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from modise_lightning.data.categories import categories_from_config
+from modise_lightning.data.cdd_cesm_image import ImageTask, convert_image
+from modise_lightning.data.cdd_cesm_selection import (
+    PUBLISHED_IMAGES,
+    PUBLISHED_REGIONS,
+    Selection,
+    select_images,
+)
+from modise_lightning.data.cdd_cesm_tables import (
+    URL,
+    Modality,
+    find_files,
+    read_regions,
+    read_sheet,
+)
+from modise_lightning.data.folds import assign_folds
+from modise_lightning.data.parallel import available_cores, map_in_processes
+from modise_lightning.data.preparation_journal import (
+    FinishedImage,
+    PreparationJournal,
+    remove_unfinished_files,
+)
+from modise_lightning.data.prepared import INDEX_NAME, write_index
+from modise_lightning.data.report import PreparationReport
+from modise_lightning.errors import UserError
+
+_NAME = "CDD-CESM"
+_CLASSES = ("benign", "malignant")
+_BOTH_MODALITIES: tuple[Modality, ...] = ("low_energy", "subtracted")
+_ATTRIBUTION = "CDD-CESM: Khaled et al. 2021, The Cancer Imaging Archive, DOI 10.7937/29kw-ae92, CC BY 4.0."
+_DESCRIPTION = (
+    "Contrast-enhanced mammograms with outlined findings. Changed: JPEG to PNG, outlines to panoptic maps; "
+    "a region takes its image's class."
+)
+
+
+class CddCesmPreparer:
+    """Turns a CDD-CESM download into the COCO panoptic layout.
+
+    As in the paper only images with regions are prepared, none of normal breasts, and a region takes its
+    image's class. Regions overlap in the download and cannot in panoptic maps: smaller ones are painted over
+    larger ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        raw: str | None,
+        root: str,
+        categories: Sequence[dict[str, Any]],
+        modality: Literal["low_energy", "subtracted", "both"],
+        num_folds: int,
+        fold_seed: int,
+        num_processes: int | None,
+        strict: bool,
+        minimum_visible_fraction: float,
+    ) -> None:
+        """Check the arguments; nothing is read or written yet.
+
+        Args:
+            raw: Folder of the download.
+            root: Folder of the prepared dataset.
+            categories: ``benign`` and ``malignant``, in any order.
+            modality: Which images: low-energy (DM), subtracted (CM), or both.
+            num_folds: Number of cross-validation folds.
+            fold_seed: Seed of the folds.
+            num_processes: Worker processes; None takes all cores. It does not change the result.
+            strict: Stop at the first problem instead of leaving an image or region out.
+            minimum_visible_fraction: A region of whose area, in [0, 1], less stays visible is left out.
+
+        Raises:
+            UserError: A value is out of its range.
+        """
+        self._raw = raw
+        self._root = Path(root)
+        self._categories = categories_from_config(categories)
+        names = [category.name for category in self._categories]
+        if sorted(names) != sorted(_CLASSES):
+            raise UserError(f"data.categories: {_NAME} has the classes {list(_CLASSES)}, found {names}.")
+        if num_folds < 2:
+            raise UserError(f"data.preparer.num_folds: {num_folds}, but at least 2 are needed.")
+        if num_processes is not None and num_processes < 1:
+            raise UserError(f"data.preparer.num_processes: {num_processes}, but at least 1 is needed.")
+        if not 0 <= minimum_visible_fraction <= 1:
+            raise UserError(
+                f"data.preparer.minimum_visible_fraction: {minimum_visible_fraction} is not in [0, 1]."
+            )
+        self._labels = {name: index for index, name in enumerate(names)}
+        self._modality = modality
+        self._num_folds = num_folds
+        self._fold_seed = fold_seed
+        self._num_processes = num_processes or available_cores()
+        self._strict = strict
+        self._minimum_visible_fraction = minimum_visible_fraction
+
+    def verify(self) -> PreparationReport:
+        """Check the download's files, tables and counts without converting or writing anything.
+
+        Returns:
+            What was found and would be used.
+
+        Raises:
+            UserError: Something that is needed is missing; with ``strict`` any problem.
+        """
+        return self._report(self._select(), None, [])
+
+    def prepare(self) -> PreparationReport:
+        """Verify and convert; what an earlier run with the same settings finished is kept.
+
+        Returns:
+            What was found, used, repaired and left out.
+
+        Raises:
+            UserError: The download cannot be used, or the folder holds something else; with ``strict`` any
+                problem.
+        """
+        selection = self._select()
+        tasks = [
+            ImageTask(self._root, image, self._labels[image.classification], self._minimum_visible_fraction)
+            for image in selection.images
+        ]
+        journal = PreparationJournal(self._root)
+        known = self._read_journal(journal)
+        finished = self._reusable(tasks, known)
+        if finished.keys() != known.keys() or len(finished) < len(tasks):
+            # Its presence says that the dataset is complete.
+            (self._root / INDEX_NAME).unlink(missing_ok=True)
+        remove_unfinished_files(self._root, finished.keys())
+        journal.write(finished.values())
+        problems: list[str] = []
+        missing = [task for task in tasks if task.file_name not in finished]
+        title = f"Preparing {_NAME}" + (f" ({len(finished)} images are already done)" if finished else "")
+        with map_in_processes(convert_image, missing, self._num_processes, title) as results:
+            for task, result in zip(missing, results, strict=True):
+                if isinstance(result, str):
+                    self._stop_if_strict([result])
+                    problems.append(result)
+                else:
+                    finished[task.file_name] = result
+                    journal.append(result)
+                    self._stop_if_strict(result.problems)
+        images = [finished[task.file_name] for task in tasks if task.file_name in finished]
+        self._stop_if_strict([problem for image in images for problem in image.problems])
+        if not images:
+            raise UserError(f"{_NAME}: none of {len(tasks)} images can be used. The first: {problems[0]}")
+        self._write_index(images)
+        journal.write(images)
+        return self._report(selection, images, problems)
+
+    def _select(self) -> Selection:
+        """Read the tables and choose the images.
+
+        Raises:
+            UserError: A file is missing, nothing can be chosen, or with ``strict`` something is wrong.
+        """
+        files = find_files(self._raw)
+        sheet, sheet_problems = read_sheet(files.sheet)
+        regions, region_problems = read_regions(files.regions)
+        modalities = _BOTH_MODALITIES if self._modality == "both" else (self._modality,)
+        selection = select_images(files.images, sheet, regions, list(self._labels), modalities)
+        problems = [*files.problems, *sheet_problems, *region_problems, *selection.problems]
+        self._stop_if_strict(problems)
+        patients = len({image.name.patient for image in selection.images})
+        if not selection.images:
+            first = f" The first problem: {problems[0]}" if problems else ""
+            raise UserError(f"{_NAME}: '{self._raw}' has no image with a usable region.{first}")
+        if patients < self._num_folds:
+            raise UserError(
+                f"data.preparer.num_folds: {patients} patients cannot make {self._num_folds} folds. "
+                "Ask for fewer folds."
+            )
+        notes = [f"{label}: {path}" for label, path in (("sheet", files.sheet), ("regions", files.regions))]
+        if (len(files.images), sum(map(len, regions.values()))) != (PUBLISHED_IMAGES, PUBLISHED_REGIONS):
+            notes.append(
+                f"The published dataset has {PUBLISHED_IMAGES} images and {PUBLISHED_REGIONS} regions; "
+                f"this download has {len(files.images)} and {sum(map(len, regions.values()))}."
+            )
+        return replace(selection, problems=problems, notes=notes + selection.notes)
+
+    def _stop_if_strict(self, problems: Sequence[str]) -> None:
+        if self._strict and problems:
+            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+            raise UserError(f"{problems[0]}{more} data.preparer.strict=false goes on without what is wrong.")
+
+    def _read_journal(self, journal: PreparationJournal) -> dict[str, FinishedImage]:
+        """Read what an earlier run finished.
+
+        Raises:
+            UserError: The folder holds something that no preparation made.
+        """
+        is_new = not self._root.exists() or (self._root.is_dir() and not any(self._root.iterdir()))
+        if not is_new and not journal.path.is_file():
+            raise UserError(
+                f"data.root: '{self._root}' is not empty and not a prepared {_NAME} dataset. "
+                "Choose another folder with data.root=..., or delete it."
+            )
+        return journal.read()
+
+    def _reusable(
+        self, tasks: Sequence[ImageTask], known: Mapping[str, FinishedImage]
+    ) -> dict[str, FinishedImage]:
+        """Keep of the finished images those that the same settings and input would give again."""
+
+        def is_reusable(task: ImageTask) -> bool:
+            image = known[task.file_name]
+            return image.is_complete(self._root) and task.image.path.is_file() and image.key == task.key()
+
+        candidates = [task for task in tasks if task.file_name in known]
+        with ThreadPoolExecutor(self._num_processes) as executor:
+            reusable = list(executor.map(is_reusable, candidates))
+        return {
+            task.file_name: known[task.file_name]
+            for task, reuse in zip(candidates, reusable, strict=True)
+            if reuse
+        }
+
+    def _write_index(self, images: Sequence[FinishedImage]) -> None:
+        entries = [image.entry for image in images]
+        folds = assign_folds(
+            [entry.record.patient_id for entry in entries],
+            [str(entry.attributes["classification"]) for entry in entries],
+            self._num_folds,
+            self._fold_seed,
+        )
+        info = {
+            "name": _NAME,
+            "synthetic": False,
+            "description": _DESCRIPTION,
+            "license": "CC BY 4.0",
+            "attribution": _ATTRIBUTION,
+            "url": URL,
+            "modality": self._modality,
+        }
+        write_index(self._root, info, self._categories, entries, folds, self._fold_seed)
+
+    def _report(
+        self, selection: Selection, images: Sequence[FinishedImage] | None, problems: Sequence[str]
+    ) -> PreparationReport:
+        """Sum up; without ``images`` only the verification."""
+        counts, classes = dict(selection.counts), {name: dict(row) for name, row in selection.classes.items()}
+        tables = {"classes": classes}
+        problems, notes = [*selection.problems, *problems], list(selection.notes)
+        if images is not None:
+            counts |= {
+                "images prepared": len(images),
+                "patients prepared": len({image.entry.record.patient_id for image in images}),
+                "regions prepared": sum(len(image.entry.segments) for image in images),
+                "regions partly hidden by smaller ones": sum(len(image.hidden) for image in images),
+            }
+            for name, row in classes.items():
+                entries = [
+                    image.entry for image in images if image.entry.attributes["classification"] == name
+                ]
+                row["images prepared"] = len(entries)
+                row["regions prepared"] = sum(len(entry.segments) for entry in entries)
+            tables["pixels of regions that smaller ones cover"] = {
+                f"{Path(image.entry.record.file_name).stem}, row {hidden['row']}": {
+                    "pixels": hidden["pixels"],
+                    "left": hidden["left"],
+                }
+                for image in images
+                for hidden in image.hidden
+            }
+            problems += [problem for image in images for problem in image.problems]
+            notes += [note for image in images for note in image.notes]
+        return PreparationReport(_NAME, False, str(self._root), counts, problems, notes, tables)

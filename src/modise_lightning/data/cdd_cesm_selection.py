@@ -1,0 +1,172 @@
+"""Decides from CDD-CESM's tables which images are prepared, with which regions, and why others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modise_lightning.data.cdd_cesm_tables import ImageName, Modality, SheetRow
+from modise_lightning.data.via import ViaRegion
+from modise_lightning.data.via_shapes import bears_area
+
+# What the release holds, counted on its tables; a download with other numbers is noted.
+PUBLISHED_IMAGES = 2006
+PUBLISHED_REGIONS = 2971
+
+
+@dataclass(frozen=True)
+class SelectedImage:
+    """An image to prepare.
+
+    Attributes:
+        name: What its name says of it.
+        image_id: Its number: the image's row in the sheet below the header.
+        path: Its file.
+        classification: The class of the image and so of each region, as the paper has it.
+        regions: The usable regions.
+        attributes: What goes into the index beside it.
+    """
+
+    name: ImageName
+    image_id: int
+    path: Path
+    classification: str
+    regions: tuple[ViaRegion, ...]
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are prepared.
+
+    Attributes:
+        images: In the order of patients and names.
+        counts: How many of what was found and is selected.
+        classes: Images and regions of each class, as annotated (the numbers of the paper) and as selected.
+        problems: What contradicts itself or is missing.
+        notes: What is left out by design.
+    """
+
+    images: list[SelectedImage]
+    counts: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    problems: list[str]
+    notes: list[str]
+
+
+def select_images(
+    files: Mapping[ImageName, Path],
+    sheet: Mapping[ImageName, SheetRow],
+    regions: Mapping[ImageName, Sequence[ViaRegion]],
+    class_names: Sequence[str],
+    modalities: Collection[Modality],
+) -> Selection:
+    """Join the tables with the files.
+
+    Args:
+        files: File of each image of the download.
+        sheet: Row of each image in the sheet.
+        regions: Regions of each image.
+        class_names: Classifications that are prepared.
+        modalities: Kinds of image that are prepared.
+
+    Returns:
+        What to prepare; nothing is read from the image files.
+    """
+    files = {name: path for name, path in files.items() if name.modality in modalities}
+    sheet = {name: row for name, row in sheet.items() if name.modality in modalities}
+    regions = {name: found for name, found in regions.items() if name.modality in modalities}
+    images: list[SelectedImage] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    columns = ("images annotated", "regions annotated", "images selected", "regions selected")
+    classes = {name: dict.fromkeys(columns, 0) for name in class_names}
+    patients: set[int] = set()
+    for name in sorted(regions):
+        found = regions[name]
+        row = sheet.get(name)
+        if row is None:
+            problems.append(f"{name.stem}: {_number(found)}, but no usable row in the sheet; left out.")
+            continue
+        if row.classification == "normal":
+            notes.append(f"{name.stem}: {_number(found)} although the sheet calls it normal; left out.")
+            continue
+        if row.classification not in classes:
+            problems.append(
+                f"{name.stem}: the sheet's row {row.row} calls it {row.classification!r}, expected normal, "
+                f"{' or '.join(class_names)}; left out."
+            )
+            continue
+        numbers = classes[row.classification]
+        numbers["images annotated"] += 1
+        numbers["regions annotated"] += len(found)
+        patients.add(name.patient)
+        if name not in files:
+            problems.append(f"{name.stem}.jpg: {_number(found)}, but no such file in the download; left out.")
+            continue
+        usable, why_not = usable_regions(found)
+        notes += [f"{name.stem}: {reason}" for reason in why_not]
+        if not usable:
+            notes.append(f"{name.stem}: no usable region; left out.")
+            continue
+        numbers["images selected"] += 1
+        numbers["regions selected"] += len(usable)
+        attributes = {
+            "laterality": name.laterality,
+            "view": name.view,
+            "modality": name.modality,
+            "classification": row.classification,
+            **row.attributes,
+        }
+        images.append(
+            SelectedImage(name, row.row - 1, files[name], row.classification, tuple(usable), attributes)
+        )
+    without = sorted(
+        name for name, row in sheet.items() if row.classification in classes and name not in regions
+    )
+    if without:
+        names = ", ".join(name.stem for name in without)
+        notes.append(f"{len(without)} benign or malignant images have no region and are left out: {names}.")
+    unlisted = sorted(name for name in files if name not in sheet)
+    problems += [
+        f"{files[name].name}: no usable row in the sheet; left out."
+        for name in unlisted
+        if name not in regions
+    ]
+    counts = {
+        "images in the download": len(files),
+        "images in the sheet": len(sheet),
+        "images with regions": len(regions),
+        "regions": sum(map(len, regions.values())),
+        "patients with benign or malignant regions": len(patients),
+    }
+    return Selection(images, counts, classes, problems, notes)
+
+
+def usable_regions(regions: Sequence[ViaRegion]) -> tuple[list[ViaRegion], list[str]]:
+    """Leave out the regions of an image that repeat another one exactly or bear no area.
+
+    Args:
+        regions: The image's regions.
+
+    Returns:
+        The others, and a sentence for each that is left out.
+    """
+    usable: list[ViaRegion] = []
+    reasons = []
+    for region in regions:
+        same = next((other for other in usable if other.shape == region.shape), None)
+        if not bears_area(region.shape):
+            reasons.append(
+                f"the {type(region.shape).__name__.lower()} in row {region.row} bears no area; left out."
+            )
+        elif same is not None:
+            reasons.append(f"the region in row {region.row} repeats row {same.row} exactly; left out.")
+        else:
+            usable.append(region)
+    return usable, reasons
+
+
+def _number(regions: Sequence[ViaRegion]) -> str:
+    return "1 region" if len(regions) == 1 else f"{len(regions)} regions"

@@ -1,0 +1,63 @@
+"""Does independent pieces of work in several processes under a progress bar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from modise_lightning.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def map_in_processes(
+    function: Callable[[Task], Result], tasks: Sequence[Task], num_processes: int, title: str
+) -> Iterator[Iterator[Result]]:
+    """Apply a function to each task, in order, with a progress bar on the error stream.
+
+    Args:
+        function: A module's function, so that worker processes find it.
+        tasks: Its arguments, one each.
+        num_processes: Number of worker processes; 1 works in this process.
+        title: Stands before the bar.
+
+    Yields:
+        The results. Leaving the context early cancels what has not begun.
+
+    Raises:
+        UserError: A worker process was killed.
+    """
+
+    def tracked(results: Iterator[Result]) -> Iterator[Result]:
+        return iter(track(results, title, len(tasks), console=Console(stderr=True), transient=True))
+
+    if num_processes == 1 or len(tasks) < 2:
+        yield tracked(map(function, tasks))
+        return
+    # Forking is unsafe once other libraries have started threads.
+    with ProcessPoolExecutor(min(num_processes, len(tasks)), get_context("spawn")) as executor:
+        try:
+            yield tracked(executor.map(function, tasks))
+        except BaseException as error:
+            executor.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "A worker process was killed, perhaps for want of memory. Run the command again with a "
+                    "smaller data.preparer.num_processes; what is finished is kept."
+                ) from error
+            raise
