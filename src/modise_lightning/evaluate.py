@@ -12,50 +12,47 @@ if TYPE_CHECKING:
     from modise_lightning.metrics.evaluation import EvaluationResult
 
 
-def evaluate(config: DictConfig) -> dict[str, EvaluationResult]:
-    """Evaluate, print the results and say where everything is.
-
-    Returns:
-        Results of the trained model and of the configured baselines.
-    """
+def evaluate(config: DictConfig) -> EvaluationResult:
+    """Evaluate, print the results and say where everything is."""
     from pathlib import Path
 
     import hydra.utils
     import lightning
     from rich.console import Console
 
-    from modise_lightning.assembly import build_data, build_metrics, categories_of, load_trained
-    from modise_lightning.baselines import test_baselines
+    from modise_lightning.assembly import build_data, build_metrics, load_trained
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.config_check import check_config
+    from modise_lightning.data.datamodule import SPLITS
+    from modise_lightning.errors import UserError
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.table import render_results
 
     check_config(config)
+    if config.split not in SPLITS:
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
     module, trained, _ = load_trained(Path(config.checkpoint), list(config.overrides))
     data = build_data(trained)
-    data.split = config.split
-    data.setup("test")
-    evaluation = Evaluation(build_metrics(trained))
+    dataset = data.dataset
     folder = Path(config.output_dir)
+    evaluation = Evaluation(build_metrics(trained))
     pictures = PredictionPictures(
-        folder=str(folder / "pictures"),
-        categories=categories_of(trained),
-        note=data.dataset.note,
-        **config.pictures,
+        folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
     trainer: lightning.Trainer = hydra.utils.instantiate(
-        config.trainer, callbacks=[evaluation, pictures], logger=False, _convert_="all"
+        config.trainer, logger=False, callbacks=[evaluation, pictures], enable_checkpointing=False, _convert_="all"
     )
-    trainer.test(module, datamodule=data, verbose=False)
-    results = {"trained": evaluation.results["test"]}
-    title = f"{trained.name} on {data.dataset.info['name']}, {config.split} split of fold {trained.fold}"
-    write_results(folder / "results.json", results, dataset=data.dataset.info, fold=trained.fold, name=trained.name)
-    console = Console()
-    console.print(render_results(results["trained"], title, data.dataset.note, comparisons=results))
-    console.print(f"everything: {folder}", highlight=False, soft_wrap=True)
-    return results
+    trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
+    result = evaluation.results["test"]
+    if trainer.is_global_zero:
+        stored = {"name": trained.name, "dataset": dataset.info, "split": config.split, "fold": trained.fold}
+        write_results(folder / "results.json", {"trained": result}, **stored)
+        title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
+        console = Console()
+        console.print(render_results(title, {"trained": result}, dataset.note))
+        console.print(f"results and pictures: {folder}", highlight=False, soft_wrap=True)
+    return result
 
 
 if __name__ == "__main__":

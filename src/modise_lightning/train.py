@@ -18,6 +18,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     Returns:
         Test results of the trained model and of the configured baselines.
     """
+    from functools import partial
     from pathlib import Path
 
     import hydra.utils
@@ -30,10 +31,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         build_metrics,
         build_module,
         build_segmenter,
-        categories_of,
         check_weights,
     )
-    from modise_lightning.baselines import test_baselines
+    from modise_lightning.baselines import evaluate_bright_blob
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.config_check import check_config
@@ -44,57 +44,79 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
 
     check_config(config)
     if config.resume is not None and not Path(config.resume).is_file():
-        raise UserError(f"resume: no file '{config.resume}'. Give a checkpoint, <run folder>/checkpoints/last.ckpt.")
+        raise UserError(
+            f"resume: no file '{config.resume}'. Runs write theirs to <run folder>/checkpoints/last.ckpt."
+        )
     check_weights(config)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
-    data.setup()
+    dataset = data.dataset
     segmenter = build_segmenter(config)
-    module = build_module(config, segmenter, data.dataset.info)
-    evaluation = Evaluation(build_metrics(config))
+    module = build_module(config, segmenter, dataset.info)
     folder = Path(config.output_dir)
-    pictures = PredictionPictures(
-        folder=str(folder / "pictures"),
-        categories=categories_of(config),
-        note=data.dataset.note,
-        **config.pictures,
-    )
-    configured = [hydra.utils.instantiate(node, _convert_="all") for node in config.callbacks.values() if node]
-    trainer: lightning.Trainer = hydra.utils.instantiate(
-        config.trainer,
+    evaluation = Evaluation(build_metrics(config))
+    build_trainer = partial(hydra.utils.instantiate, config.trainer, _convert_="all")
+    trainer: lightning.Trainer = build_trainer(
         logger=hydra.utils.instantiate(config.logger, _convert_="all"),
-        callbacks=[evaluation, *configured],
-        _convert_="all",
+        callbacks=[
+            evaluation,
+            *(hydra.utils.instantiate(node, _convert_="all") for node in config.callbacks.values() if node),
+        ],
     )
     console = Console()
-    console.print(render_run_summary(config.name, segmenter, data, trainer))
-    results = test_baselines(config.baselines, module, data, evaluation, trainer)
+    facts = {
+        "data": f"{dataset.info['name']} in {dataset.root}: "
+        + ", ".join(f"{len(data.indices[split])} {split}" for split in ("train", "validation", "test"))
+        + " images",
+        "device": f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}",
+        "folder": str(folder),
+    }
+    if trainer.is_global_zero:
+        console.print(render_run_summary(config.name, facts, segmenter), soft_wrap=True)
+
+    compared: dict[str, EvaluationResult] = {}
+    if "untrained" in config.baselines:
+        build_trainer(logger=False, callbacks=[evaluation], enable_checkpointing=False).test(
+            module, datamodule=data, verbose=False
+        )
+        compared["untrained"] = evaluation.results["test"]
+    if "bright_blob" in config.baselines:
+        compared["bright blob"] = evaluate_bright_blob(
+            dataset,
+            indices=data.indices["test"],
+            train_indices=data.indices["train"],
+            metrics=build_metrics(config),
+        )
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
-    if not trainer.checkpoint_callback or not trainer.checkpoint_callback.best_model_path:
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not best:
         raise UserError(
             "no checkpoint was written: the training ended before its first validation "
-            "(trainer.max_epochs against trainer.check_val_every_n_epoch)."
+            "(trainer.max_epochs, trainer.check_val_every_n_epoch, callbacks.checkpoint)."
         )
-    best = trainer.checkpoint_callback.best_model_path
-    trainer.callbacks.append(pictures)
-    trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-    results = {"trained": evaluation.results["test"], **results}
+    pictures = PredictionPictures(
+        folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
+    )
+    tester = build_trainer(logger=trainer.loggers, callbacks=[evaluation, pictures], enable_checkpointing=False)
+    tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+    results = {"trained": evaluation.results["test"], **compared}
 
     if trainer.is_global_zero:
-        title = f"{config.name} on {data.dataset.info['name']}, test fold {config.fold}"
-        write_results(folder / "results.json", results, dataset=data.dataset.info, fold=config.fold, name=config.name)
-        console.print(render_results(results["trained"], title, data.dataset.note, comparisons=results))
+        stored = {"name": config.name, "dataset": dataset.info, "split": "test", "fold": config.fold}
+        write_results(folder / "results.json", results, **stored)
+        title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
+        console.print(render_results(title, results, dataset.note))
         for what, where in {
             "best checkpoint": best,
             "pictures": folder / "pictures",
             "results": folder / "results.json",
-            "everything": folder,
+            "config, log, metrics": folder,
         }.items():
-            console.print(f"{what:>16}: {where}", highlight=False, soft_wrap=True)
+            console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)
     return results
 
 

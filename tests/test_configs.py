@@ -1,0 +1,125 @@
+"""Every shipped configuration is composed, checked, and run for a step."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ONE_STEP, phantom_overrides
+from omegaconf import DictConfig, OmegaConf
+
+from modise_lightning.command_line import config_directory
+from modise_lightning.config_check import check_config
+from modise_lightning.train import train
+
+EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_mame", "m_odise"]
+# An experiment at tiny scale: the same composition, every part replaced by the tiny one of its class.
+TINY = {
+    "m2f_swin_l": ["backbone=swin_tiny"],
+    "m2f_sd": ["backbone=sd_tiny"],
+    "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    "odise_biomedclip": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    "odise_mame": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    "m_odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+}
+Compose = Callable[..., DictConfig]
+
+
+def choices(group: str) -> list[str]:
+    found = sorted(file.stem for file in (config_directory() / group).glob("*.yaml"))
+    assert found
+    return found
+
+
+def test_every_experiment_is_tested() -> None:
+    assert sorted(EXPERIMENTS) == choices("experiment")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_real_size_experiment_composes_and_checks(
+    experiment: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    config = compose_config("train", [f"experiment={experiment}"], tmp_path)
+    check_config(config)
+    assert config.name == experiment
+    assert config.mask_generator.num_queries == (200 if experiment == "m2f_swin_l" else 100)
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.criterion.num_points == 12544
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (group, choice)
+        for group in (
+            "backbone",
+            "captioner",
+            "text",
+            "mask_generator",
+            "criterion",
+            "data",
+            "optimizer",
+            "trainer",
+            "logger",
+            "callbacks",
+            "inference",
+            "metrics",
+        )
+        for choice in choices(group)
+        if choice not in ("base", "default")
+    ],
+)
+def test_every_choice_of_every_group_composes_and_checks(
+    group: str, choice: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    overrides = [f"{group}={choice}"]
+    if group == "data" and choice != "phantom":
+        overrides.append("data.raw=download")
+    config = compose_config("train", overrides, tmp_path)
+    check_config(config)
+
+
+def test_mame_and_biomedclip_are_m_odise(compose_config: Compose, tmp_path: Path) -> None:
+    by_parts = compose_config("train", ["backbone=mame", "text=biomedclip"], tmp_path)
+    by_name = compose_config("train", ["experiment=m_odise"], tmp_path)
+    for config in (by_parts, by_name):
+        config.name = "same"
+    assert OmegaConf.to_container(by_parts, resolve=True) == OmegaConf.to_container(by_name, resolve=True)
+
+
+def test_the_captioner_follows_the_text_unless_it_is_set(compose_config: Compose, tmp_path: Path) -> None:
+    followed = compose_config("train", ["text=biomedclip"], tmp_path)
+    assert "BiomedCLIP" in followed.captioner.repository
+    chosen = compose_config("train", ["text=biomedclip", "captioner=clip_tiny"], tmp_path)
+    assert chosen.captioner.weights == "random"
+
+
+@pytest.mark.parametrize("file", sorted(config_directory().rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_value_has_a_comment(file: Path) -> None:
+    """A hyper-parameter's comment says what it does and where it is from."""
+    text = file.read_text()
+    assert text.lstrip().startswith("#"), "the first line says what the file is for"
+    assert yaml.safe_load(text) is not None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_runs_at_tiny_scale(
+    experiment: str, compose_config: Compose, phantom_root: Path, tmp_path: Path
+) -> None:
+    scale = ["mask_generator=tiny", "criterion=tiny", "optimizer=tiny", "trainer=tiny"]
+    overrides = [f"experiment={experiment}", *TINY[experiment], *scale]
+    config = compose_config("train", [*overrides, *phantom_overrides(phantom_root), *ONE_STEP], tmp_path)
+    results = train(config)
+    assert set(results) == {"trained", "untrained", "bright blob"}
+    assert results["trained"].num_images == 2
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+    assert (tmp_path / "results.json").is_file()
+    assert list((tmp_path / "pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize("logger", choices("logger"))
+def test_a_logger_runs(logger: str, compose_config: Compose, phantom_root: Path, tmp_path: Path) -> None:
+    overrides = [f"logger={logger}", "baselines=[]", *phantom_overrides(phantom_root), *ONE_STEP]
+    train(compose_config("train", overrides, tmp_path))
+    written = {"csv": "metrics.csv", "tensorboard": "tensorboard/*tfevents*", "wandb": "wandb/offline-run-*"}
+    assert list(tmp_path.glob(written[logger]))
