@@ -76,28 +76,37 @@ def render(report: PreparationReport, max_lines: int = 12) -> Table:
     table = Table(
         title=f"{report.name}{synthetic}: {report.root}", title_justify="left", show_header=False, box=None
     )
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    counts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    counts.add_column()
+    counts.add_column(justify="right")
     for label, number in report.counts.items():
-        table.add_row(Text(label), str(number))
+        counts.add_row(Text(label), str(number))
+    table.add_row(counts)
     for title, rows in report.tables.items():
-        table.add_section()
-        table.add_row(Text(title, style="bold"))
-        for row, columns in list(rows.items())[:max_lines]:
-            table.add_row(
-                Text(f"  {row}"), ", ".join(f"{number} {column}" for column, number in columns.items())
-            )
-        _tell_the_rest(table, len(rows) - max_lines)
-    for title, lines, style in (("problems", report.problems, "red"), ("notes", report.notes, "dim")):
+        if rows:
+            table.add_row(Text(f"\n{title}", style="bold"))
+            table.add_row(_render_counts(dict(list(rows.items())[:max_lines])))
+            _tell_the_rest(table, len(rows) - max_lines)
+    for title, lines, style in (("problems", report.problems, "red"), ("notes", report.notes, "")):
         if lines:
-            table.add_section()
-            table.add_row(Text(f"{title}: {len(lines)}", style="bold"))
+            table.add_row(Text(f"\n{title}: {len(lines)}", style="bold"))
             for line in lines[:max_lines]:
-                table.add_row("", Text(line, style=style))
+                table.add_row(Text(line, style=style))
             _tell_the_rest(table, len(lines) - max_lines)
+    return table
+
+
+def _render_counts(rows: dict[str, dict[str, int]]) -> Table:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
+    table.add_column()
+    for column in columns:
+        table.add_column(column, justify="right")
+    for label, row in rows.items():
+        table.add_row(Text(label), *(str(row.get(column, "")) for column in columns))
     return table
 
 
 def _tell_the_rest(table: Table, number: int) -> None:
     if number > 0:
-        table.add_row("", f"and {number} more in {REPORT_FILE}")
+        table.add_row(f"and {number} more in {REPORT_FILE}")

@@ -1,0 +1,90 @@
+"""Makes a prepared dataset of a download: ``python -m modise_lightning.prepare data=... data.raw=...``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modise_lightning.command_line import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omegaconf import DictConfig
+
+    from modise_lightning.data.prepared_dataset import PreparedDataset
+    from modise_lightning.data.report import PreparationReport
+    from modise_lightning.reporting.contact_sheet import ContactSheetImage
+
+
+def prepare(config: DictConfig) -> PreparationReport:
+    """Verify the download, convert it, and show what was found, used, repaired and left out.
+
+    Returns:
+        What is also in ``report.json``.
+
+    Raises:
+        UserError: Nothing can be prepared, or something is wrong and preparation is strict.
+    """
+    from pathlib import Path
+    from typing import Any, cast
+
+    import hydra.utils
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from modise_lightning.config_check import check_config
+    from modise_lightning.data.categories import categories_from_config
+    from modise_lightning.data.prepared_dataset import PreparedDataset
+    from modise_lightning.data.report import render, write_report
+    from modise_lightning.errors import UserError
+    from modise_lightning.reporting.contact_sheet import draw_contact_sheet
+    from modise_lightning.reporting.files import write_png_atomically
+
+    check_config(config)
+    preparer = hydra.utils.instantiate(config.data.preparer, _convert_="all")
+    console = Console()
+    if config.verify_only:
+        if not hasattr(preparer, "verify"):
+            raise UserError(f"verify_only: {config.data.name} is made without a download; nothing to verify.")
+        report: PreparationReport = preparer.verify()
+        console.print(render(report))
+        return report
+    report = preparer.prepare()
+    console.print(render(report))
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report(report, folder)
+    nodes = cast("list[dict[str, Any]]", OmegaConf.to_container(config.data.categories, resolve=True))
+    categories = categories_from_config(nodes)
+    dataset = PreparedDataset.open(Path(config.data.root), categories)
+    images = choose_images(dataset, config.contact_sheet_images, config.seed)
+    sheet = draw_contact_sheet(images, dataset.categories, dataset.note)
+    write_png_atomically(folder / "contact_sheet.png", sheet)
+    console.print(f"everything: {folder}", highlight=False, soft_wrap=True)
+    return report
+
+
+def choose_images(dataset: PreparedDataset, num_images: int, seed: int) -> Iterator[ContactSheetImage]:
+    """Read random images, in the order of the dataset.
+
+    Args:
+        dataset: A prepared dataset.
+        num_images: How many, at most.
+        seed: Of the choice.
+
+    Yields:
+        Images with their segments, one at a time.
+    """
+    import random
+    from pathlib import Path
+
+    from modise_lightning.reporting.contact_sheet import ContactSheetImage
+
+    number = len(dataset.entries)
+    for index in sorted(random.Random(seed).sample(range(number), min(num_images, number))):
+        name = Path(dataset.entries[index].record.file_name).stem
+        yield ContactSheetImage(name, dataset.read_image(index), dataset.read_target(index))
+
+
+if __name__ == "__main__":
+    run_command("prepare", prepare)
