@@ -1,0 +1,1 @@
+"""Images to a feature pyramid: diffusion models and Swin."""

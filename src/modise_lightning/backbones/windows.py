@@ -1,0 +1,85 @@
+"""Cuts images into the fixed-size windows that a backbone takes, and puts their features together again.
+
+Windows do not overlap, except that the last one of a row or column is shifted inwards, and features are
+averaged where windows overlap (ODISE's sliding windows). All offsets are multiples of 32 pixels, the coarsest
+stride, so a window starts on a whole cell of every pyramid level: an image whose side is no multiple of 32 is
+first zero-padded to one on the right and at the bottom.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modise_lightning.structures import FeaturePyramid
+
+COARSEST_STRIDE = 32
+STRIDES = (4, 8, 16, 32)
+
+
+def split_into_windows(images: Tensor, size: int) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Cut images into square windows.
+
+    Args:
+        images: (B, 3, H, W).
+        size: Height and width of a window in pixels, a multiple of 32.
+
+    Returns:
+        Windows (B * n, 3, size, size), the n windows of an image next to each other, and their n offsets
+        (y, x). Where one window covers the images exactly, they are returned without a copy.
+    """
+    height, width = images.shape[-2:]
+    if (height, width) == (size, size):
+        return images, [(0, 0)]
+    height, width = max(size, _round_up(height)), max(size, _round_up(width))
+    images = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
+    offsets = [(y, x) for y in _starts(height, size) for x in _starts(width, size)]
+    windows = torch.stack([images[..., y : y + size, x : x + size] for y, x in offsets], dim=1)
+    return windows.flatten(0, 1), offsets
+
+
+def merge_windows(
+    pyramid: FeaturePyramid, offsets: list[tuple[int, int]], batch: int, canvas: tuple[int, int]
+) -> FeaturePyramid:
+    """Put the features of windows into the pyramid of the images that they were cut from.
+
+    Args:
+        pyramid: Features of the windows (B * n, C, size / stride, size / stride).
+        offsets: (y, x) of each of the n windows in pixels, as from `split_into_windows`.
+        batch: Number of images B.
+        canvas: Height and width of the images in pixels.
+
+    Returns:
+        Features of the images (B, C, H / stride, W / stride), rounded up; averaged where windows overlap,
+        without a copy where there is one window.
+    """
+    merged = (
+        _merge_level(level, [(y // stride, x // stride) for y, x in offsets], batch, stride, canvas)
+        for level, stride in zip(pyramid.levels, STRIDES, strict=True)
+    )
+    return FeaturePyramid(*merged)
+
+
+def _merge_level(
+    windows: Tensor, offsets: list[tuple[int, int]], batch: int, stride: int, canvas: tuple[int, int]
+) -> Tensor:
+    height, width = (-(-side // stride) for side in canvas)
+    if len(offsets) == 1:
+        return windows[..., :height, :width]
+    size = windows.shape[-1]
+    bottom, right = max(y for y, _ in offsets) + size, max(x for _, x in offsets) + size
+    total = windows.new_zeros(batch, windows.shape[1], bottom, right)
+    count = windows.new_zeros(bottom, right)
+    for (y, x), window in zip(offsets, windows.view(batch, -1, *windows.shape[1:]).unbind(1), strict=True):
+        total[..., y : y + size, x : x + size] += window
+        count[y : y + size, x : x + size] += 1
+    return (total / count)[..., :height, :width]
+
+
+def _round_up(side: int) -> int:
+    return -(-side // COARSEST_STRIDE) * COARSEST_STRIDE
+
+
+def _starts(side: int, size: int) -> list[int]:
+    return [min(start, side - size) for start in range(0, side, size)]
