@@ -24,11 +24,13 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.config_check import check_config
+    from modise_lightning.console import quieten_libraries
     from modise_lightning.data.datamodule import SPLITS
     from modise_lightning.errors import UserError
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.table import render_results
 
+    quieten_libraries()
     check_config(config)
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")

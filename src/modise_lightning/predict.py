@@ -28,11 +28,13 @@ def predict(config: DictConfig) -> list[Path]:
 
     from modise_lightning.assembly import categories_of, load_trained
     from modise_lightning.config_check import check_config
+    from modise_lightning.console import quieten_libraries
     from modise_lightning.data.images import find_images, read_image_file
     from modise_lightning.errors import UserError
     from modise_lightning.prediction import Predictor
     from modise_lightning.reporting.export import export_prediction
 
+    quieten_libraries()
     check_config(config)
     files = find_images(Path(config.input))
     module, trained, dataset = load_trained(Path(config.checkpoint), list(config.overrides))
@@ -57,7 +59,11 @@ def predict(config: DictConfig) -> list[Path]:
             predictor(image),
             categories_of(trained),
             source=file.name,
-            metadata={"checkpoint": str(config.checkpoint), "model": trained.name, "trained_on": dataset["name"]},
+            metadata={
+                "checkpoint": str(config.checkpoint),
+                "model": trained.name,
+                "trained_on": dataset["name"],
+            },
             synthetic_training_data=bool(dataset["synthetic"]),
         )
         written.append(exported.json)

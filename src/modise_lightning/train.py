@@ -37,11 +37,13 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.config_check import check_config
+    from modise_lightning.console import quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.run_summary import render_run_summary
     from modise_lightning.reporting.table import render_results
 
+    quieten_libraries()
     check_config(config)
     if config.resume is not None and not Path(config.resume).is_file():
         raise UserError(
