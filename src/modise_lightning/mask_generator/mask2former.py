@@ -23,13 +23,17 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class _Decoders(Mask2FormerPreTrainedModel):
-    """Both decoders under the base class that initialises them: on their own, parts would stay uninitialised."""
+    """Both decoders under the class that knows how to initialise them: on their own, parts stay uninitialised.
+
+    ``post_init`` would not do: in subclasses from outside transformers it leaves out every module whose parameters
+    are all in its children, such as the deformable attention.
+    """
 
     def __init__(self, config: Mask2FormerConfig, feature_channels: Sequence[int]) -> None:
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=list(feature_channels))
         self.transformer_module = Mask2FormerTransformerModule(in_features=config.feature_size, config=config)
-        self.post_init()
+        self.apply(self._init_weights)
 
 
 class Mask2FormerMaskGenerator(nn.Module):

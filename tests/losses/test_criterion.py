@@ -1,0 +1,201 @@
+"""The criterion equals transformers' Mask2FormerLoss on the same points, and holds its properties."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import Mask2FormerConfig
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
+
+from modise_lightning.losses.criterion import SetCriterion
+from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
+from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
+
+NUM_CLASSES = 3
+NUM_POINTS = 64
+
+
+def criterion(**changes: Any) -> SetCriterion:
+    values: dict[str, Any] = {
+        "class_weight": 2.0,
+        "mask_weight": 5.0,
+        "dice_weight": 5.0,
+        "no_object_weight": 0.1,
+        "num_points": NUM_POINTS,
+        "oversample_ratio": 3.0,
+        "importance_ratio": 0.75,
+    }
+    return SetCriterion(**{**values, **changes})
+
+
+def make_output(predictions: int, images: int, queries: int, seed: int = 0) -> SegmenterOutput:
+    generator = torch.Generator().manual_seed(seed)
+    return SegmenterOutput(
+        class_logits=torch.randn(predictions, images, queries, NUM_CLASSES + 1, generator=generator),
+        mask_logits=3 * torch.randn(predictions, images, queries, 8, 12, generator=generator),
+    )
+
+
+def make_targets(counts: list[int], seed: int = 0) -> list[PanopticSegmentation]:
+    generator = torch.Generator().manual_seed(seed)
+    targets = []
+    for count in counts:
+        ids = torch.zeros(32, 48, dtype=torch.int64)
+        for index in range(count):
+            top, left = (int(torch.randint(0, limit, (), generator=generator)) for limit in (20, 36))
+            ids[top : top + 12, left : left + 12] = index + 1
+            ids[0, index] = index + 1  # never covered by the others entirely
+        targets.append(PanopticSegmentation(ids, torch.randint(0, NUM_CLASSES, (count,), generator=generator)))
+    return targets
+
+
+@pytest.fixture
+def same_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every caller that asks for random points the same ones, whatever its order of asking."""
+    drawn = torch.rand(4096, 2, generator=torch.Generator().manual_seed(5))
+
+    def rand(*shape: Any, **_: Any) -> torch.Tensor:
+        sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return drawn[: sizes[-2]].expand(sizes).clone()
+
+    monkeypatch.setattr(torch, "rand", rand)
+
+
+def reference_losses(output: SegmenterOutput, targets: list[PanopticSegmentation]) -> dict[str, torch.Tensor]:
+    config = Mask2FormerConfig(
+        num_labels=NUM_CLASSES,
+        train_num_points=NUM_POINTS,
+        oversample_ratio=3.0,
+        importance_sample_ratio=0.75,
+        no_object_weight=0.1,
+        class_weight=2.0,
+        mask_weight=5.0,
+        dice_weight=5.0,
+    )
+    loss = Mask2FormerLoss(config, {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0})
+    loss.empty_weight = torch.tensor([1.0] * NUM_CLASSES + [0.1])
+    auxiliary = [
+        {"masks_queries_logits": masks, "class_queries_logits": classes}
+        for masks, classes in zip(output.mask_logits[:-1], output.class_logits[:-1], strict=True)
+    ]
+    found: dict[str, torch.Tensor] = loss(
+        output.mask_logits[-1],
+        output.class_logits[-1],
+        [target.masks.float() for target in targets],
+        [target.labels for target in targets],
+        auxiliary,
+    )
+    return found
+
+
+@pytest.mark.usefixtures("same_points")
+@pytest.mark.parametrize("counts", [[2, 3], [1, 0], [4, 1, 2], [7, 1]])
+def test_losses_and_gradients_equal_transformers(counts: list[int]) -> None:
+    targets = make_targets(counts)
+    output = make_output(3, len(counts), 6)
+    output.mask_logits.requires_grad_()
+    output.class_logits.requires_grad_()
+    losses = criterion()(output, targets)
+    expected = reference_losses(output, targets)
+    names = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
+    for own, theirs in names.items():
+        for suffix in ("", "_0", "_1"):
+            assert losses[own + suffix].item() == pytest.approx(expected[theirs + suffix].item(), rel=1e-5), own
+    weights = {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
+    total = sum(weights[name.rsplit("_", 1)[0] if name[-1].isdigit() else name] * value for name, value in expected.items())
+    assert losses["loss"].item() == pytest.approx(torch.as_tensor(total).item(), rel=1e-5)
+    own_gradients = torch.autograd.grad(losses["loss"], [output.mask_logits, output.class_logits])
+    their_gradients = torch.autograd.grad(total, [output.mask_logits, output.class_logits])  # type: ignore[arg-type]
+    for own_gradient, their_gradient in zip(own_gradients, their_gradients, strict=True):
+        assert torch.allclose(own_gradient, their_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_no_lesion_in_the_batch_is_right() -> None:
+    output = make_output(2, 2, 4)
+    output.mask_logits.requires_grad_()
+    losses = criterion()(output, make_targets([0, 0]))
+    assert losses["mask"] == losses["dice"] == 0
+    expected = torch.nn.functional.cross_entropy(output.class_logits[-1].flatten(0, 1), torch.full((8,), NUM_CLASSES))
+    assert losses["class"].item() == pytest.approx(expected.item(), rel=1e-5)
+    losses["loss"].backward()
+    assert output.mask_logits.grad is not None
+    assert not output.mask_logits.grad.any()
+
+
+@given(queries=st.integers(1, 5), segments=st.integers(1, 4), seed=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_matching_is_the_cheapest_of_all_assignments(queries: int, segments: int, seed: int) -> None:
+    output, targets = make_output(2, 1, queries, seed), make_targets([segments], seed)
+    matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
+    arguments = (output, [targets[0].masks.float()], [targets[0].labels])
+    torch.manual_seed(seed)
+    matched = matcher(*arguments)
+    torch.manual_seed(seed)
+    costs = matcher.costs(*arguments)[:, 0]
+    for prediction in range(2):
+        pairs = [(int(query), index) for index, query in enumerate(matched[prediction]) if query != UNMATCHED]
+        assert len(pairs) == min(queries, segments)
+        assert len({query for query, _ in pairs}) == len(pairs)
+        found = sum(float(costs[prediction, query, index]) for query, index in pairs)
+        assert found == pytest.approx(cheapest(costs[prediction]), abs=1e-4)
+
+
+def cheapest(costs: torch.Tensor) -> float:
+    rows, columns = costs.shape
+    if rows < columns:
+        return cheapest(costs.T)
+    return min(
+        sum(float(costs[row, column]) for column, row in enumerate(chosen))
+        for chosen in itertools.permutations(range(rows), columns)
+    )
+
+
+def test_a_perfect_prediction_costs_almost_nothing() -> None:
+    (target,) = make_targets([2])
+    masks = torch.nn.functional.interpolate(target.masks.float()[None], (32, 48))
+    mask_logits = torch.full((1, 1, 4, 32, 48), -20.0)
+    mask_logits[0, 0, :2] = 40 * masks[0] - 20
+    class_logits = torch.full((1, 1, 4, NUM_CLASSES + 1), -20.0)
+    class_logits[0, 0, [2, 3], NUM_CLASSES] = 20
+    class_logits[0, 0, [0, 1], target.labels] = 20
+    losses = criterion(num_points=1000)(SegmenterOutput(class_logits, mask_logits), [target])
+    assert losses["class"] < 1e-4
+    assert losses["dice"] < 0.2  # points between a mask's pixels and its neighbours are in between
+    worse = criterion(num_points=1000)(SegmenterOutput(class_logits, -mask_logits), [target])
+    assert worse["mask"] > 20 * losses["mask"]
+
+
+def test_the_order_of_the_queries_does_not_matter() -> None:
+    output, targets = make_output(2, 2, 6), make_targets([2, 3])
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    permuted = SegmenterOutput(output.class_logits[:, :, order], output.mask_logits[:, :, order])
+    values = []
+    for each in (output, permuted):
+        torch.manual_seed(0)
+        values.append(criterion()(each, targets)["loss"].item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def _count_in_process(rank: int, counts: list[int], store: str, results: Any) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    output = make_output(1, 1, 6)
+    torch.manual_seed(0)
+    results[rank] = criterion()(output, make_targets([counts[rank]]))["dice"].item()
+    torch.distributed.destroy_process_group()
+
+
+def test_masks_are_counted_over_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = tmp_path_factory.mktemp("store") / "store"
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        torch.multiprocessing.spawn(_count_in_process, args=([3, 1], str(store), results), nprocs=2)
+        found = dict(results)
+    for rank, count in enumerate([3, 1]):
+        torch.manual_seed(0)
+        alone = criterion()(make_output(1, 1, 6), make_targets([count]))["dice"].item()
+        # Alone a process divides by its own masks; together both divide by the mean, 2.
+        assert found[rank] == pytest.approx(alone * count / 2, rel=1e-5)
