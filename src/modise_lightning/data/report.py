@@ -74,7 +74,10 @@ def render(report: PreparationReport, max_lines: int = 12) -> Table:
     """
     synthetic = ", synthetic" if report.synthetic else ""
     table = Table(
-        title=f"{report.name}{synthetic}: {report.root}", title_justify="left", show_header=False, box=None
+        title=Text(f"{report.name}{synthetic}: {report.root}"),
+        title_justify="left",
+        show_header=False,
+        box=None,
     )
     counts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     counts.add_column()
@@ -101,7 +104,7 @@ def _render_counts(rows: dict[str, dict[str, int]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
     table.add_column()
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(Text(column), justify="right")
     for label, row in rows.items():
         table.add_row(Text(label), *(str(row.get(column, "")) for column in columns))
     return table
