@@ -18,7 +18,16 @@ PARTS = {
     "data",
 }
 SHARED = {"structures", "errors", "weights", "clip"}
-KNOW_LIGHTNING = {"lightning_module", "data", "callbacks", "train", "evaluate", "predict", "prepare", "assembly"}
+KNOW_LIGHTNING = {
+    "lightning_module",
+    "data",
+    "callbacks",
+    "train",
+    "evaluate",
+    "predict",
+    "prepare",
+    "assembly",
+}
 KNOW_HYDRA = {"train", "evaluate", "predict", "prepare", "command_line", "assembly", "config_check"}
 
 

@@ -62,11 +62,23 @@ def test_a_wrong_word_ends_with_a_helpful_line(arguments: list[str], message: st
 
 
 def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
-    built = run("-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path), str(REPOSITORY), folder=tmp_path)
+    built = run(
+        "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path), str(REPOSITORY), folder=tmp_path
+    )
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
-    arguments = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    arguments = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     installed = run(*arguments, folder=tmp_path)
     assert installed.returncode == 0, installed.stderr
     where = run("-c", "import modise_lightning; print(modise_lightning.__file__)", folder=tmp_path, path=site)

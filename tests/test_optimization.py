@@ -53,7 +53,9 @@ def segmenter() -> Segmenter:
             self.level = nn.Parameter(torch.zeros(3, 4))
             self.attention = nn.MultiheadAttention(4, 2)
 
-    return Segmenter(backbone=OneConvolution(), captioner=None, mask_generator=Head(), classifier=nn.Linear(4, 2))
+    return Segmenter(
+        backbone=OneConvolution(), captioner=None, mask_generator=Head(), classifier=nn.Linear(4, 2)
+    )
 
 
 def test_every_trained_parameter_is_in_exactly_one_group() -> None:
@@ -93,7 +95,8 @@ def test_only_matrices_are_decayed_and_the_backbone_learns_slower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.1), (5, 0.55), (10, 1.0), (88, 1.0), (89, 0.1), (95, 0.1), (96, 0.01), (100, 0.01)]
+    ("step", "expected"),
+    [(0, 0.1), (5, 0.55), (10, 1.0), (88, 1.0), (89, 0.1), (95, 0.1), (96, 0.01), (100, 0.01)],
 )
 def test_step_decay_with_warmup(step: int, expected: float) -> None:
     assert factory().factor(step, 100) == pytest.approx(expected)

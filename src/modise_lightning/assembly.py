@@ -60,7 +60,9 @@ def build_segmenter(config: DictConfig, text_state: Mapping[str, torch.Tensor] |
     backbone: Backbone = hydra.utils.instantiate(config.backbone, _convert_="all")
     captioner: nn.Module | None = None
     if config.captioner.get("_target_") is not None:
-        captioner = hydra.utils.instantiate(config.captioner, _convert_="all")(shape=backbone.conditioning_shape)
+        captioner = hydra.utils.instantiate(config.captioner, _convert_="all")(
+            shape=backbone.conditioning_shape
+        )
     mask_generator = hydra.utils.instantiate(config.mask_generator, _convert_="all")(
         feature_channels=backbone.feature_channels
     )
@@ -146,7 +148,9 @@ def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, 
     check_weights(config)
     prefix = "segmenter.classifier."
     state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
-    segmenter = build_segmenter(config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None)
+    segmenter = build_segmenter(
+        config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None
+    )
     module = build_module(config, segmenter, metadata["dataset"])
     check_state(module, checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=False)

@@ -14,7 +14,15 @@ from modise_lightning.errors import UserError
 from modise_lightning.weights import fingerprint
 
 METADATA_KEY = "modise_lightning"
-_RECORDED_PACKAGES = ("modise-lightning", "torch", "lightning", "transformers", "diffusers", "open_clip_torch", "timm")
+_RECORDED_PACKAGES = (
+    "modise-lightning",
+    "torch",
+    "lightning",
+    "transformers",
+    "diffusers",
+    "open_clip_torch",
+    "timm",
+)
 
 
 def versions() -> dict[str, str]:
@@ -64,7 +72,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"checkpoint: '{path}' cannot be read safely: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"checkpoint: '{path}' cannot be read safely: {str(error).splitlines()[0]}"
+        ) from error
     if not isinstance(checkpoint, dict) or METADATA_KEY not in checkpoint or "state_dict" not in checkpoint:
-        raise UserError(f"checkpoint: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry).")
+        raise UserError(
+            f"checkpoint: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
+        )
     return checkpoint

@@ -13,7 +13,12 @@ class Segmenter(nn.Module):
     """Finds masks in images and says which class each one shows (M-ODISE, or a Mask2Former baseline)."""
 
     def __init__(
-        self, *, backbone: Backbone, captioner: nn.Module | None, mask_generator: nn.Module, classifier: nn.Module
+        self,
+        *,
+        backbone: Backbone,
+        captioner: nn.Module | None,
+        mask_generator: nn.Module,
+        classifier: nn.Module,
     ) -> None:
         """Compose the parts.
 

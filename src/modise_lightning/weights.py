@@ -75,7 +75,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         try:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a readable safetensors file ({error}). Download it again.") from error
+            raise UserError(
+                f"{path}: not a readable safetensors file ({error}). Download it again."
+            ) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -103,7 +105,9 @@ def fingerprint(module: nn.Module) -> str:
         if parameter.requires_grad:
             continue
         data = parameter.detach().contiguous().cpu()
-        bits = data.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()])
+        bits = data.view(
+            {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()]
+        )
         total = int(bits.sum(dtype=torch.int64))
         digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
     return digest.hexdigest()[:16]

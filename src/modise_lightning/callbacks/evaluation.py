@@ -19,7 +19,9 @@ class Evaluation(lightning.Callback):
         self.metrics = metrics
         self.results: dict[str, EvaluationResult] = {}
 
-    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_epoch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Start afresh."""
         self._reset(pl_module)
 
@@ -51,7 +53,9 @@ class Evaluation(lightning.Callback):
         """Compare a batch of predictions with the ground truth."""
         self._update(outputs, batch)
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         """Log the results of the validation split."""
         if not trainer.sanity_checking:
             self._log("validation", pl_module)

@@ -17,7 +17,13 @@ class PredictionPictures(lightning.Callback):
     """Draws the first images of the test split and saves them in pages of a few rows."""
 
     def __init__(
-        self, *, folder: str, num_images: int, rows_per_picture: int, categories: Sequence[Category], note: str | None
+        self,
+        *,
+        folder: str,
+        num_images: int,
+        rows_per_picture: int,
+        categories: Sequence[Category],
+        note: str | None,
     ) -> None:
         """Keep what to draw.
 
