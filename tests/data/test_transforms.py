@@ -1,0 +1,93 @@
+"""Image and segments move together, and all randomness comes from the generator."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modise_lightning.data.transforms import EvaluationTransform, TrainTransform, compact, resize_image
+from modise_lightning.structures import PanopticSegmentation
+
+
+def transform(crop_size: int, scale_range: tuple[float, float], **changes: float) -> TrainTransform:
+    values = {"flip_probability": 0.5, "brightness": 0.0, "contrast": 0.0, **changes}
+    return TrainTransform(crop_size=crop_size, scale_range=scale_range, **values)
+
+
+def disc(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return ((y - height / 3) ** 2 + (x - width / 2) ** 2 < (min(height, width) / 4) ** 2).astype(np.float32)
+
+
+@given(
+    height=st.integers(20, 90),
+    width=st.integers(20, 90),
+    scale=st.floats(0.3, 2.0),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None)
+def test_an_image_that_is_its_own_mask_stays_so(height: int, width: int, scale: float, seed: int) -> None:
+    image = disc(height, width)
+    target = PanopticSegmentation(torch.from_numpy(image).long(), torch.tensor([4]))
+    result, segments, size = transform(64, (scale, scale))(image, target, np.random.default_rng(seed))
+    assert result.shape == (3, 64, 64)
+    assert segments.segment_ids.shape == (64, 64)
+    agreement = ((result[0] > 0.5) == (segments.segment_ids > 0)).float().mean()
+    assert agreement > 0.95
+    assert not result[:, size[0] :].any()
+    assert not result[:, :, size[1] :].any()
+    assert not segments.segment_ids[size[0] :].any()
+    assert len(segments.labels) == int(segments.segment_ids.max())
+
+
+def test_all_randomness_comes_from_the_generator() -> None:
+    image = np.random.default_rng(0).random((50, 40), dtype=np.float32)
+    target = PanopticSegmentation(torch.ones(50, 40, dtype=torch.int64), torch.tensor([0]))
+    change = transform(32, (0.5, 2.0), brightness=0.2, contrast=0.2)
+    first, again, other = (change(image, target, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert 0 <= first.min() <= first.max() <= 1
+
+
+def test_a_certain_flip_mirrors_image_and_segments() -> None:
+    image = np.linspace(0, 1, 32, dtype=np.float32)[None].repeat(32, axis=0)
+    ids = torch.zeros(32, 32, dtype=torch.int64)
+    ids[:, :4] = 1
+    target = PanopticSegmentation(ids, torch.tensor([0]))
+    arguments = (image, target, np.random.default_rng(0))
+    flipped, segments, _ = transform(32, (1.0, 1.0), flip_probability=1.0)(*arguments)
+    assert np.allclose(flipped[0].numpy(), image[:, ::-1])
+    assert torch.equal(segments.segment_ids, ids.flip(1))
+
+
+def test_brightness_and_contrast_have_their_bounds() -> None:
+    image = np.full((16, 16), 0.5, dtype=np.float32)
+    image[:8] = 0.3
+    target = PanopticSegmentation(torch.zeros(16, 16, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    change = transform(16, (1.0, 1.0), brightness=0.1, contrast=0.2, flip_probability=0.0)
+    for seed in range(50):
+        result = change(image, target, np.random.default_rng(seed))[0][0]
+        assert abs(float(result.mean()) - 0.4) <= 0.1 + 1e-6
+        assert 0.8 * 0.2 - 1e-6 <= float(result[8] .mean() - result[0].mean()) <= 1.2 * 0.2 + 1e-6
+
+
+def test_lost_segments_are_left_out_and_void_stays() -> None:
+    ids = np.array([[0, 3, -1], [1, 3, 0]], dtype=np.int32)
+    result = compact(ids, torch.tensor([5, 6, 7]))
+    assert result.segment_ids.tolist() == [[0, 2, -1], [1, 2, 0]]
+    assert result.labels.tolist() == [5, 7]
+    nothing = compact(np.zeros((2, 2), dtype=np.int32), torch.tensor([5]))
+    assert nothing.labels.tolist() == []
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(None, (40, 60)), (30, (20, 30)), (120, (80, 120))])
+def test_evaluation_keeps_the_aspect(longest: int | None, expected: tuple[int, int]) -> None:
+    image = EvaluationTransform(longest_side=longest)(np.zeros((40, 60), dtype=np.float32))
+    assert image.shape == (3, *expected)
+
+
+def test_shrinking_averages() -> None:
+    image = np.indices((64, 64)).sum(0).astype(np.float32) % 2  # a checkerboard aliases without averaging
+    assert np.allclose(resize_image(image, 16, 16), 0.5)
