@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,15 @@ def text_encoder() -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)).eval()
 
 
-@pytest.fixture
-def pipeline_folder(
-    tmp_path: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
+@pytest.fixture(scope="session")
+def published_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
 ) -> Path:
     """Write a pipeline folder as diffusers and transformers publish it."""
-    folder = tmp_path / "pipeline"
+    folder = tmp_path_factory.mktemp("published")
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
     text_encoder.save_pretrained(folder / "text_encoder")
@@ -120,3 +124,9 @@ def pipeline_folder(
         (folder / "tokenizer" / name).write_text(json.dumps(content))
     (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     return folder
+
+
+@pytest.fixture
+def pipeline_folder(published_folder: Path, tmp_path: Path) -> Path:
+    """Copy the pipeline folder, so that a test may damage it."""
+    return Path(shutil.copytree(published_folder, tmp_path / "pipeline"))
