@@ -15,25 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from modise_lightning.command_line import config_directory
+from tiny_runs import phantom_overrides
 
 REPOSITORY = Path(__file__).parents[1]
-
-# A few images, a step of training and of each evaluation.
-ONE_STEP = [
-    "trainer.max_epochs=1",
-    "trainer.check_val_every_n_epoch=1",
-    "trainer.limit_train_batches=1",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
-    "trainer.num_sanity_val_steps=0",
-    "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
-    "callbacks.progress=null",
-    "data.module.num_workers=0",
-    "data.module.batch_size=2",
-    "data.module.evaluation_batch_size=2",
-    "pictures.num_images=2",
-]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,15 +55,3 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = compose("prepare", overrides=["data=phantom", *phantom_overrides(root)])
     instantiate(config.data.preparer, _convert_="all").prepare()
     return root
-
-
-def phantom_overrides(root: Path) -> list[str]:
-    """Configuration of the small phantom dataset."""
-    return [
-        f"data.root={root}",
-        "data.preparer.num_patients=10",
-        "data.preparer.image_size=128",
-        "data.preparer.num_processes=1",
-        "data.module.train_transform.crop_size=128",
-        "data.module.evaluation_transform.longest_side=128",
-    ]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ONE_STEP, phantom_overrides
 from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.command_line import config_directory
 from modise_lightning.config_check import check_config
 from modise_lightning.train import train
+from tiny_runs import ONE_STEP, phantom_overrides
 
 EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_mame", "m_odise"]
 # An experiment at tiny scale: the same composition, every part replaced by the tiny one of its class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import hydra.utils
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from modise_lightning.backbones.backbone import Backbone
@@ -110,8 +112,20 @@ def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str,
         criterion=hydra.utils.instantiate(config.criterion, _convert_="all"),
         inference=hydra.utils.instantiate(config.inference, _convert_="all")(isthing=isthing),
         optimizer_factory=hydra.utils.instantiate(config.optimizer, _convert_="all"),
-        metadata={"config": OmegaConf.to_yaml(config, resolve=True), "dataset": dict(dataset)},
+        metadata={"config": _storable(config), "dataset": dict(dataset)},
     )
+
+
+def _storable(config: DictConfig) -> str:
+    """Give the configuration as YAML that means the same in another folder and outside a Hydra job.
+
+    Other interpolations stay, so that a changed ``data.root`` also reaches what refers to it.
+    """
+    stored = copy.deepcopy(config)
+    stored.name = config.name
+    stored.output_dir = config.output_dir
+    stored.data.root = str(Path(config.data.root).resolve())
+    return OmegaConf.to_yaml(stored)
 
 
 def build_metrics(config: DictConfig) -> SegmentationMetrics:
@@ -124,12 +138,14 @@ def build_metrics(config: DictConfig) -> SegmentationMetrics:
     return cast(SegmentationMetrics, metrics)
 
 
-def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
+def load_trained(
+    path: Path, overrides: Mapping[str, Any]
+) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
     """Rebuild a trained model from nothing but its checkpoint (and its frozen parts' published weights).
 
     Args:
         path: A checkpoint of a run.
-        overrides: ``key=value`` changes to the configuration in the checkpoint.
+        overrides: Nested changes to the configuration in the checkpoint.
 
     Returns:
         The module, the configuration, and what the training dataset said of itself.
@@ -140,11 +156,13 @@ def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, 
     checkpoint = read_checkpoint(path)
     metadata = checkpoint[METADATA_KEY]
     config = cast(DictConfig, OmegaConf.create(metadata["config"]))
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
-            raise UserError(f"overrides: '{override}' is not KEY=VALUE of the checkpoint's configuration.")
-        OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
+    OmegaConf.set_struct(config, True)
+    try:
+        config = cast(DictConfig, OmegaConf.merge(config, overrides))
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"overrides.{error.full_key}: the checkpoint's configuration has no such key."
+        ) from error
     check_weights(config)
     prefix = "segmenter.classifier."
     state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
@@ -155,6 +173,3 @@ def load_trained(path: Path, overrides: list[str]) -> tuple[SegmentationModule, 
     check_state(module, checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
     return module.eval(), config, metadata["dataset"]
-
-
-_ABSENT = object()

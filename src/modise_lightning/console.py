@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 
-_LOUD_LOGGERS = ("lightning.pytorch", "lightning.fabric", "faster_coco_eval", "transformers", "httpx", "fsspec")
+_LOUD_LOGGERS = (
+    "lightning.pytorch",
+    "lightning.fabric",
+    "faster_coco_eval",
+    "transformers",
+    "httpx",
+    "fsspec",
+)
 # Expected here: frozen parts stay in evaluation mode; the run folder already holds Hydra's files; the test uses a
 # trainer of its own; small datasets have few batches, and load fast enough without worker processes.
 _EXPECTED_WARNINGS = (

@@ -34,7 +34,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     check_config(config)
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
-    module, trained, _ = load_trained(Path(config.checkpoint), list(config.overrides))
+    module, trained, _ = load_trained(Path(config.checkpoint), config.overrides)
     data = build_data(trained)
     dataset = data.dataset
     folder = Path(config.output_dir)
@@ -43,7 +43,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
     trainer: lightning.Trainer = hydra.utils.instantiate(
-        config.trainer, logger=False, callbacks=[evaluation, pictures], enable_checkpointing=False, _convert_="all"
+        config.trainer,
+        logger=False,
+        callbacks=[evaluation, pictures],
+        enable_checkpointing=False,
+        _convert_="all",
     )
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]

@@ -37,7 +37,7 @@ def predict(config: DictConfig) -> list[Path]:
     quieten_libraries()
     check_config(config)
     files = find_images(Path(config.input))
-    module, trained, dataset = load_trained(Path(config.checkpoint), list(config.overrides))
+    module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides)
     longest_side = trained.data.module.evaluation_transform.longest_side
     predictor = Predictor(module.segmenter, module.inference, longest_side=longest_side, device=config.device)
     folder = Path(config.output_dir)

@@ -17,7 +17,7 @@ def test_patients_stay_together(images: list[tuple[int, str]], seed: int) -> Non
     strata = [stratum for _, stratum in images] + ["a"] * 5
     folds = assign_folds(patients, strata, 5, seed)
     assert folds == assign_folds(patients, strata, 5, seed)
-    assert set(folds) <= set(range(5))
+    assert set(folds) == set(range(5))
     assert len(set(zip(patients, folds, strict=True))) == len(set(patients))
 
 
@@ -30,6 +30,11 @@ def test_classes_are_spread_evenly() -> None:
         for fold in range(5)
     ]
     assert malignant == [5, 5, 5, 5, 5]
+
+
+def test_strata_that_are_all_rarer_than_the_folds_leave_even_folds() -> None:
+    folds = assign_folds(list("abcdefghij"), ["x", "x", "y", "y", "z", "z", "u", "u", "v", "v"], 5, 0)
+    assert sorted(folds) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_too_few_patients_are_told() -> None:

@@ -70,7 +70,7 @@ def test_brightness_and_contrast_have_their_bounds() -> None:
     for seed in range(50):
         result = change(image, target, np.random.default_rng(seed))[0][0]
         assert abs(float(result.mean()) - 0.4) <= 0.1 + 1e-6
-        assert 0.8 * 0.2 - 1e-6 <= float(result[8] .mean() - result[0].mean()) <= 1.2 * 0.2 + 1e-6
+        assert 0.8 * 0.2 - 1e-6 <= float(result[8].mean() - result[0].mean()) <= 1.2 * 0.2 + 1e-6
 
 
 def test_lost_segments_are_left_out_and_void_stays() -> None:

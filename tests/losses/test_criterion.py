@@ -49,7 +49,9 @@ def make_targets(counts: list[int], seed: int = 0) -> list[PanopticSegmentation]
             top, left = (int(torch.randint(0, limit, (), generator=generator)) for limit in (20, 36))
             ids[top : top + 12, left : left + 12] = index + 1
             ids[0, index] = index + 1  # never covered by the others entirely
-        targets.append(PanopticSegmentation(ids, torch.randint(0, NUM_CLASSES, (count,), generator=generator)))
+        targets.append(
+            PanopticSegmentation(ids, torch.randint(0, NUM_CLASSES, (count,), generator=generator))
+        )
     return targets
 
 
@@ -104,9 +106,14 @@ def test_losses_and_gradients_equal_transformers(counts: list[int]) -> None:
     names = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
     for own, theirs in names.items():
         for suffix in ("", "_0", "_1"):
-            assert losses[own + suffix].item() == pytest.approx(expected[theirs + suffix].item(), rel=1e-5), own
+            assert losses[own + suffix].item() == pytest.approx(expected[theirs + suffix].item(), rel=1e-5), (
+                own
+            )
     weights = {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
-    total = sum(weights[name.rsplit("_", 1)[0] if name[-1].isdigit() else name] * value for name, value in expected.items())
+    total = sum(
+        weights[name.rsplit("_", 1)[0] if name[-1].isdigit() else name] * value
+        for name, value in expected.items()
+    )
     assert losses["loss"].item() == pytest.approx(torch.as_tensor(total).item(), rel=1e-5)
     own_gradients = torch.autograd.grad(losses["loss"], [output.mask_logits, output.class_logits])
     their_gradients = torch.autograd.grad(total, [output.mask_logits, output.class_logits])  # type: ignore[arg-type]
@@ -119,7 +126,9 @@ def test_no_lesion_in_the_batch_is_right() -> None:
     output.mask_logits.requires_grad_()
     losses = criterion()(output, make_targets([0, 0]))
     assert losses["mask"] == losses["dice"] == 0
-    expected = torch.nn.functional.cross_entropy(output.class_logits[-1].flatten(0, 1), torch.full((8,), NUM_CLASSES))
+    expected = torch.nn.functional.cross_entropy(
+        output.class_logits[-1].flatten(0, 1), torch.full((8,), NUM_CLASSES)
+    )
     assert losses["class"].item() == pytest.approx(expected.item(), rel=1e-5)
     losses["loss"].backward()
     assert output.mask_logits.grad is not None

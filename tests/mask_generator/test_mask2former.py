@@ -40,7 +40,9 @@ def reference(num_queries: int = 5) -> Mask2FormerForUniversalSegmentation:
     return Mask2FormerForUniversalSegmentation(config).eval()
 
 
-def build(weights: str = "random", channels: tuple[int, ...] = CHANNELS, **changes: int) -> Mask2FormerMaskGenerator:
+def build(
+    weights: str = "random", channels: tuple[int, ...] = CHANNELS, **changes: int
+) -> Mask2FormerMaskGenerator:
     sizes = {
         "hidden_channels": 32,
         "num_queries": 5,
@@ -52,7 +54,12 @@ def build(weights: str = "random", channels: tuple[int, ...] = CHANNELS, **chang
         **changes,
     }
     return Mask2FormerMaskGenerator(
-        feature_channels=channels, dropout=0.0, weights=weights, repository="published/model", files=[], **sizes
+        feature_channels=channels,
+        dropout=0.0,
+        weights=weights,
+        repository="published/model",
+        files=[],
+        **sizes,
     )
 
 
@@ -84,7 +91,10 @@ def test_random_weights_are_initialised_as_transformers_does() -> None:
     torch.manual_seed(0)
     own = build().state_dict()
     theirs = reference().state_dict()
-    prefixes = {"pixel_decoder.": "model.pixel_level_module.decoder.", "transformer_module.": "model.transformer_module."}
+    prefixes = {
+        "pixel_decoder.": "model.pixel_level_module.decoder.",
+        "transformer_module.": "model.transformer_module.",
+    }
     for name, tensor in own.items():
         prefix = next(prefix for prefix in prefixes if name.startswith(prefix))
         expected = theirs[prefixes[prefix] + name.removeprefix(prefix)]

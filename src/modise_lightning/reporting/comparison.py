@@ -87,7 +87,9 @@ def _draw_cells(row: ComparisonRow, categories: Sequence[Category]) -> list[NDAr
         dtype=np.float32,
     )
     maps = [row.target, row.prediction.panoptic, _flatten_instances(row.prediction.instances)]
-    overlays = [draw_overlay(image, _resize(segmentation, height, width), categories) for segmentation in maps]
+    overlays = [
+        draw_overlay(image, _resize(segmentation, height, width), categories) for segmentation in maps
+    ]
     return [to_grey_picture(image), *overlays, _draw_heat(image, row.prediction.semantic)]
 
 

@@ -16,7 +16,9 @@ from modise_lightning.reporting.files import write_json_atomically, write_png_at
 from modise_lightning.reporting.overlay import draw_overlay
 from modise_lightning.structures import Category, Prediction
 
-SYNTHETIC_NOTICE = "The model was trained on synthetic phantom images; its predictions say nothing about patients."
+SYNTHETIC_NOTICE = (
+    "The model was trained on synthetic phantom images; its predictions say nothing about patients."
+)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modise_lightning.reporting.text import draw_texts, text_size
-from modise_lightning.structures import Category, PanopticSegmentation
+from modise_lightning.reporting.labels import Label, draw_labels
+from modise_lightning.reporting.text import Color
+from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation
 
 _VOID_COLOR = (128, 128, 128)
-_FILL = 0.22  # share of the colour in the fill: the tissue below stays readable
+_FILL = 0.2  # share of the colour in the fill: the tissue below stays readable
+_SHADOW = 0.5  # share of black around an outline, which sets it off from bright tissue
+_OUTLINES_PER_SIDE = 400  # width of an outline as a part of the image's longer side
+_LEAST_OUTLINE = 1.2
+_LETTERS_PER_SIDE = 44  # height of the text likewise
+_LEAST_LETTER = 11
 
 
 def to_grey_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -32,7 +39,7 @@ def draw_overlay(
 
     Args:
         image: (H, W) in [0, 1]; resized to the segmentation's size if it differs.
-        segmentation: Segments at (h, w).
+        segmentation: Segments at (h, w); void is grey.
         categories: Names and colours of the classes.
         show_labels: Whether class names, and scores if there are any, stand beside the segments.
 
@@ -40,53 +47,119 @@ def draw_overlay(
         (h, w, 3) RGB.
     """
     ids = segmentation.segment_ids.cpu().numpy()
-    height, width = ids.shape
-    if image.shape != ids.shape:
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    picture = to_grey_picture(image)
-    thickness = max(1, round(max(height, width) / 400))
-    labels: list[tuple[NDArray[np.uint8], str, tuple[int, int, int]]] = []
-    order = np.argsort([-int((ids == index + 1).sum()) for index in range(len(segmentation.labels))])
-    regions = [(-1, _VOID_COLOR, "")] if (ids == -1).any() else []
-    for index in order:
-        category = categories[int(segmentation.labels[index])]
-        score = "" if segmentation.scores is None else f" {float(segmentation.scores[index]):.2f}"
-        regions.append((int(index) + 1, category.color, f"{category.name}{score}"))
-    for segment_id, color, label in regions:
-        mask = (ids == segment_id).astype(np.uint8)
-        inside = mask.astype(bool)
-        picture[inside] = ((1 - _FILL) * picture[inside] + _FILL * np.asarray(color)).astype(np.uint8)
-        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        picture = cv2.drawContours(picture, outlines, -1, color, thickness, cv2.LINE_AA).astype(np.uint8)
-        if label and len(outlines):
-            labels.append((mask, label, color))
-    return _draw_labels(picture, labels) if show_labels else picture
+    scores = None if segmentation.scores is None else segmentation.scores.tolist()
+    masks = [ids == index + 1 for index in range(len(segmentation.labels))]
+    picture = _resize(image, ids.shape[0], ids.shape[1])
+    void = ids == -1
+    if void.any():
+        picture = _draw_masks(picture, [void], [_VOID_COLOR], [""])
+    return _draw(picture, masks, segmentation.labels.tolist(), scores, categories, show_labels)
 
 
-def _draw_labels(
-    picture: NDArray[np.uint8], labels: Sequence[tuple[NDArray[np.uint8], str, tuple[int, int, int]]]
+def draw_instances(
+    image: NDArray[np.float32], instances: InstanceSegmentation, categories: Sequence[Category]
 ) -> NDArray[np.uint8]:
-    """Write each label next to its segment: above, else below, else where it fits inside the picture."""
-    height, width = picture.shape[:2]
-    size = max(9, round(max(height, width) / 45))
-    taken = np.zeros((height, width), dtype=bool)
-    for mask, _, _ in labels:
-        taken |= mask.astype(bool)
-    texts = []
+    """Draw overlapping masks and their labels, the more certain ones on top.
+
+    Args:
+        image: (H, W) in [0, 1]; resized to the masks' size if it differs.
+        instances: Masks at (h, w).
+        categories: Names and colours of the classes.
+
+    Returns:
+        (h, w, 3) RGB.
+    """
+    order = instances.scores.argsort()
+    masks = list(instances.masks[order].cpu().numpy())
+    labels, scores = instances.labels[order].tolist(), instances.scores[order].tolist()
+    height, width = instances.masks.shape[-2:]
+    return _draw(_resize(image, height, width), masks, labels, scores, categories, True)
+
+
+def _resize(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+    if image.shape != (height, width):
+        interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.float32)
+    return to_grey_picture(image)
+
+
+def _draw(
+    picture: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    labels: Sequence[int],
+    scores: Sequence[float] | None,
+    categories: Sequence[Category],
+    show_labels: bool,
+) -> NDArray[np.uint8]:
+    names = [categories[label].name for label in labels]
+    if scores is not None:
+        names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
+    colors = [categories[label].color for label in labels]
+    return _draw_masks(picture, masks, colors, names if show_labels else [""] * len(names))
+
+
+def _draw_masks(
+    picture: NDArray[np.uint8],
+    masks: Sequence[NDArray[np.bool_]],
+    colors: Sequence[Color],
+    texts: Sequence[str],
+) -> NDArray[np.uint8]:
+    """Draw the fills of all masks, then the outlines, then the labels; masks without pixels are left out."""
+    side = max(picture.shape[:2])
+    width = max(_LEAST_OUTLINE, side / _OUTLINES_PER_SIDE)
     picture = picture.copy()
-    for mask, label, color in labels:
-        label_width, label_height = (side + 2 for side in text_size(label, size))
-        x, y, box_width, box_height = cv2.boundingRect(mask)
-        left = int(np.clip(x + (box_width - label_width) // 2, 0, max(0, width - label_width)))
-        gap = max(2, size // 4)
-        candidates = [y - label_height - gap, y + box_height + gap]
-        candidates += list(range(0, height - label_height, label_height))
-        tops = [top for top in candidates if 0 <= top <= height - label_height] or [0]
-        # The free place that is nearest; with none free, the least covered.
-        covered = [taken[top : top + label_height, left : left + label_width].mean() for top in tops]
-        top = tops[int(np.argmin(covered))]
-        box = picture[top : top + label_height, left : left + label_width]
-        box[:] = (box * 0.35).astype(np.uint8)
-        taken[top : top + label_height, left : left + label_width] = True
-        texts.append(((left + 1, top), label, color))
-    return draw_texts(picture, texts, size)
+    boxes = [cv2.boundingRect(mask.astype(np.uint8)) for mask in masks]
+    for mask, color, (x, y, box_width, box_height) in zip(masks, colors, boxes, strict=True):
+        area = (slice(y, y + box_height), slice(x, x + box_width))
+        picture[area] = _blend(picture[area], _FILL * mask[area], color)
+    occupied = np.zeros(picture.shape[:2], dtype=bool)
+    for mask, color, box in zip(masks, colors, boxes, strict=True):
+        if box[2] and box[3]:
+            _draw_outline(picture, mask, box, color, width)
+            occupied |= mask
+    labels = [
+        Label(text, color, (box[0], box[1], box[2], box[3]))
+        for text, color, box in zip(texts, colors, boxes, strict=True)
+        if text and box[2] and box[3]
+    ]
+    letters = max(_LEAST_LETTER, round(side / _LETTERS_PER_SIDE))
+    # The last mask is on top, so its label has the first choice of a place.
+    return draw_labels(picture, labels[::-1], occupied, letters) if labels else picture
+
+
+def _draw_outline(
+    picture: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    box: Sequence[int],
+    color: Color,
+    width: float,
+) -> None:
+    """Draw an anti-aliased line just outside of a mask, so that it hides nothing of the mask, with a shadow."""
+    x, y, box_width, box_height = box
+    margin = math.ceil(4 * width) + 2
+    area = (
+        slice(max(0, y - margin), y + box_height + margin),
+        slice(max(0, x - margin), x + box_width + margin),
+    )
+    inside = mask[area].astype(np.uint8)
+    # Distance in pixels to the mask's border, positive inside; smoothed, because masks have stairs for slopes.
+    distance = np.where(
+        mask[area],
+        cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5,
+        0.5 - cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+    )
+    distance = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), 0.75 * width)
+    shadow = _SHADOW * _between(distance, -2 * width, 0)
+    picture[area] = _blend(picture[area], shadow, (0, 0, 0))
+    picture[area] = _blend(picture[area], _between(distance, -width, 0), color)
+
+
+def _between(distance: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Give the share of each pixel that lies between two distances."""
+    share = np.minimum(distance - low, high - distance) + 0.5
+    return np.asarray(share.clip(0, 1), dtype=np.float32)
+
+
+def _blend(picture: NDArray[np.uint8], share: NDArray[np.floating], color: Color) -> NDArray[np.uint8]:
+    mixed = picture + share[..., None] * (np.asarray(color, dtype=np.float32) - picture)
+    return np.asarray(mixed.round(), dtype=np.uint8)

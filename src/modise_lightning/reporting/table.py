@@ -80,7 +80,9 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
         note: Below the table (that the data is synthetic, or its attribution).
     """
     caption = "percent; PQ, RQ, SQ and AP at the IoU threshold T with the best PQ"
-    table = Table(title=title, caption=caption if note is None else f"{caption}\n{note}", title_justify="left")
+    table = Table(
+        title=title, caption=caption if note is None else f"{caption}\n{note}", title_justify="left"
+    )
     table.add_column("")
     table.add_column("T", justify="right")
     for column in _COLUMNS.values():

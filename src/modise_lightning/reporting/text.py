@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,14 +16,25 @@ Color = tuple[int, int, int]
 @cache
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Load DejaVu Sans, which ships with matplotlib, at a size in pixels."""
-    properties = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
-    return ImageFont.truetype(font_manager.findfont(properties), size)
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
 
 
 def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
     """Give the (width, height) in pixels that a line takes."""
     left, _, right, _ = load_font(size, bold).getbbox(text)
     return int(right - left), int(size * 1.25)
+
+
+def shorten_text(text: str, size: int, width: int) -> str:
+    """Cut a line's end off, with an ellipsis for it, where it is wider than ``width`` pixels."""
+    if text_size(text, size)[0] <= width:
+        return text
+    for length in range(len(text) - 1, 0, -1):
+        shorter = text[:length].rstrip() + "…"
+        if text_size(shorter, size)[0] <= width:
+            return shorter
+    return ""
 
 
 def draw_texts(
