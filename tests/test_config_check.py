@@ -44,7 +44,7 @@ def test_a_mistake_names_the_key(change: dict[str, Any], message: str) -> None:
 
 def test_missing_arguments_are_named() -> None:
     incomplete = {key: value for key, value in OPTIMIZER.items() if key not in ("decay", "betas")}
-    with pytest.raises(UserError, match="optimizer: .* also needs betas, decay"):
+    with pytest.raises(UserError, match=r"optimizer: .* also needs betas, decay"):
         check_config(OmegaConf.create({"optimizer": incomplete}))
 
 

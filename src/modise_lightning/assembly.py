@@ -1,4 +1,4 @@
-"""Builds the parts that a composed configuration describes, and finds what they need before anything slow starts."""
+"""Builds the parts that a composed configuration describes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import hydra.utils
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +14,7 @@ from torch import nn
 
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.checkpoint import METADATA_KEY, check_state, read_checkpoint
+from modise_lightning.command_line import instantiate
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.datamodule import PanopticDataModule
 from modise_lightning.errors import UserError
@@ -48,8 +48,8 @@ def categories_of(config: DictConfig) -> tuple[Category, ...]:
 def build_data(config: DictConfig) -> PanopticDataModule:
     """Build the data module; a dataset that can be made without a download is made if it is missing."""
     if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
-        hydra.utils.instantiate(config.data.preparer, _convert_="all").prepare()
-    return cast(PanopticDataModule, hydra.utils.instantiate(config.data.module, _convert_="all"))
+        instantiate(config.data.preparer).prepare()
+    return cast(PanopticDataModule, instantiate(config.data.module))
 
 
 def build_segmenter(config: DictConfig, text_state: Mapping[str, torch.Tensor] | None = None) -> Segmenter:
@@ -59,15 +59,11 @@ def build_segmenter(config: DictConfig, text_state: Mapping[str, torch.Tensor] |
         config: Composed training configuration.
         text_state: The classifier's text embeddings from a checkpoint; None encodes the prompts anew.
     """
-    backbone: Backbone = hydra.utils.instantiate(config.backbone, _convert_="all")
+    backbone: Backbone = instantiate(config.backbone)
     captioner: nn.Module | None = None
     if config.captioner.get("_target_") is not None:
-        captioner = hydra.utils.instantiate(config.captioner, _convert_="all")(
-            shape=backbone.conditioning_shape
-        )
-    mask_generator = hydra.utils.instantiate(config.mask_generator, _convert_="all")(
-        feature_channels=backbone.feature_channels
-    )
+        captioner = instantiate(config.captioner)(shape=backbone.conditioning_shape)
+    mask_generator = instantiate(config.mask_generator)(feature_channels=backbone.feature_channels)
     classifier = _build_classifier(config, mask_generator.hidden_channels, text_state)
     return Segmenter(
         backbone=backbone, captioner=captioner, mask_generator=mask_generator, classifier=classifier
@@ -78,12 +74,12 @@ def _build_classifier(
     config: DictConfig, hidden_channels: int, text_state: Mapping[str, torch.Tensor] | None
 ) -> nn.Module:
     categories = categories_of(config)
-    build = hydra.utils.instantiate(config.text.classifier, _convert_="all")
+    build = instantiate(config.text.classifier)
     if config.text.encoder is None:
         return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
     prompts, prompt_categories = flatten_prompts(categories)
     if text_state is None:
-        encoder = hydra.utils.instantiate(config.text.encoder, _convert_="all")
+        encoder = instantiate(config.text.encoder)
         text_embeddings, null_embedding = encoder(prompts), encoder([""])[0]
     else:
         text_embeddings, null_embedding = text_state["text_embeddings"], text_state["null_embedding"]
@@ -109,9 +105,9 @@ def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str,
     isthing = [category.isthing for category in categories_of(config)]
     return SegmentationModule(
         segmenter=segmenter,
-        criterion=hydra.utils.instantiate(config.criterion, _convert_="all"),
-        inference=hydra.utils.instantiate(config.inference, _convert_="all")(isthing=isthing),
-        optimizer_factory=hydra.utils.instantiate(config.optimizer, _convert_="all"),
+        criterion=instantiate(config.criterion),
+        inference=instantiate(config.inference)(isthing=isthing),
+        optimizer_factory=instantiate(config.optimizer),
         metadata={"config": _storable(config), "dataset": dict(dataset)},
     )
 
@@ -131,7 +127,7 @@ def _storable(config: DictConfig) -> str:
 def build_metrics(config: DictConfig) -> SegmentationMetrics:
     """Build the metrics for the dataset's categories."""
     categories = categories_of(config)
-    metrics = hydra.utils.instantiate(config.metrics, _convert_="all")(
+    metrics = instantiate(config.metrics)(
         category_names=[category.name for category in categories],
         isthing=[category.isthing for category in categories],
     )

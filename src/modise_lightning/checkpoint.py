@@ -1,4 +1,4 @@
-"""What a checkpoint holds and how it is read: trained weights, the composed config, and what they were made with."""
+"""What a checkpoint holds and how it is read: trained weights, the configuration, and what made them."""
 
 from __future__ import annotations
 
@@ -54,10 +54,11 @@ def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
             "Use the configuration that it was trained with."
         )
     trained_with = checkpoint[METADATA_KEY]["frozen_weights"]
-    if fingerprint(module) != trained_with:
+    present = fingerprint(module)
+    if present != trained_with:
         raise UserError(
             "checkpoint: the frozen weights (diffusion model, CLIP) are not those it was trained with "
-            f"(fingerprint {fingerprint(module)}, in training {trained_with}). Give the same pretrained weights."
+            f"(fingerprint {present}, in training {trained_with}). Give the same pretrained weights."
         )
 
 

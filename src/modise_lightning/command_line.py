@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
+import hydra.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -26,18 +28,15 @@ def config_directory() -> Path:
 def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     """Compose the configuration from the command line and run a task with it.
 
-    A user's mistake ends the program with exit code 1 and one line on the error stream. In a multirun the other
-    jobs still run, and Hydra reports the failed ones at the end.
+    A user's mistake ends the program with exit code 1 and one line on the error stream. In a multirun the
+    other jobs still run, and Hydra reports the failed ones at the end.
     """
 
     def guarded(config: DictConfig) -> None:
         try:
             task(config)
-        except Exception as error:
-            mistake = _user_mistake(error)
-            if mistake is None:
-                raise
-            print(f"error: {mistake}", file=sys.stderr)
+        except (UserError, OmegaConfBaseException) as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             sys.exit(1)
@@ -45,10 +44,15 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(guarded)()
 
 
-def _user_mistake(error: BaseException | None) -> str | None:
-    """Find the user's mistake behind an error (Hydra wraps what a constructor raises)."""
-    while error is not None:
-        if isinstance(error, UserError | OmegaConfBaseException):
-            return " ".join(str(error).split())
-        error = error.__cause__ if isinstance(error, HydraException) else None
-    return None
+def instantiate(node: DictConfig, **arguments: object) -> Any:  # noqa: ANN401 (what it builds is up to the configuration)
+    """Build what a ``_target_`` node names, from plain lists and dicts.
+
+    Raises:
+        UserError: As the constructor raised it, not wrapped by Hydra.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise

@@ -74,7 +74,7 @@ def _find_target(name: str, path: str) -> Callable[..., Any]:
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Give the types of a function's or constructor's arguments; those that cannot be resolved are left out."""
+    """Give the types of a function's or constructor's arguments, or none if they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)
@@ -88,9 +88,9 @@ def _holds_target(value: object) -> bool:
     return isinstance(value, list) and any(_holds_target(item) for item in value)
 
 
-def _check_type(value: object, hint: Any, path: str) -> None:
+def _check_type(value: object, hint: Any, path: str) -> None:  # noqa: ANN401 (any type hint)
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
         return
     expected = getattr(hint, "__name__", None) if inspect.isclass(hint) else None

@@ -13,8 +13,8 @@ _LOUD_LOGGERS = (
     "httpx",
     "fsspec",
 )
-# Expected here: frozen parts stay in evaluation mode; the run folder already holds Hydra's files; the test uses a
-# trainer of its own; small datasets have few batches, and load fast enough without worker processes.
+# Expected here: frozen parts stay in evaluation mode; the run folder already holds Hydra's files; the test uses
+# a trainer of its own; small datasets have few batches, and load fast enough without worker processes.
 _EXPECTED_WARNINGS = (
     r".*module\(s\) in eval mode at the start of training.*",
     r".*Experiment logs directory .* exists and is not empty.*",

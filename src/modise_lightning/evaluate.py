@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,7 +16,6 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     """Evaluate, print the results and say where everything is."""
     from pathlib import Path
 
-    import hydra.utils
     import lightning
     from rich.console import Console
 
@@ -42,12 +41,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
-    trainer: lightning.Trainer = hydra.utils.instantiate(
+    trainer: lightning.Trainer = instantiate(
         config.trainer,
         logger=False,
         callbacks=[evaluation, pictures],
         enable_checkpointing=False,
-        _convert_="all",
     )
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]

@@ -58,13 +58,13 @@ class SegmentationModule(lightning.LightningModule):
         self._log_losses("train", losses, len(batch.images))
         return losses["loss"]
 
-    def validation_step(self, batch: Batch, batch_index: int) -> list[Prediction]:
+    def validation_step(self, batch: Batch, batch_index: int) -> dict[str, list[Prediction]]:
         """Predict the images of a batch at their stored size."""
-        return self.predict_batch(batch)
+        return {"predictions": self.predict_batch(batch)}
 
-    def test_step(self, batch: Batch, batch_index: int) -> list[Prediction]:
+    def test_step(self, batch: Batch, batch_index: int) -> dict[str, list[Prediction]]:
         """Predict the images of a batch at their stored size."""
-        return self.predict_batch(batch)
+        return {"predictions": self.predict_batch(batch)}
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Predict the images of a batch at their stored size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -35,7 +36,7 @@ class Predictor:
         self.transform = EvaluationTransform(longest_side=longest_side)
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray) -> Prediction:
+    def __call__(self, image: NDArray[np.float32]) -> Prediction:
         """Predict one image.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ def prepare(config: DictConfig) -> PreparationReport:
     from pathlib import Path
     from typing import Any, cast
 
-    import hydra.utils
     from omegaconf import OmegaConf
     from rich.console import Console
 
@@ -41,7 +40,7 @@ def prepare(config: DictConfig) -> PreparationReport:
     from modise_lightning.reporting.files import write_png_atomically
 
     check_config(config)
-    preparer = hydra.utils.instantiate(config.data.preparer, _convert_="all")
+    preparer = instantiate(config.data.preparer)
     console = Console()
     if config.verify_only:
         if not hasattr(preparer, "verify"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +21,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from functools import partial
     from pathlib import Path
 
-    import hydra.utils
     import lightning
     import torch
     from rich.console import Console
@@ -59,12 +58,12 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     module = build_module(config, segmenter, dataset.info)
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(config))
-    build_trainer = partial(hydra.utils.instantiate, config.trainer, _convert_="all")
+    build_trainer = partial(instantiate, config.trainer)
     trainer: lightning.Trainer = build_trainer(
-        logger=hydra.utils.instantiate(config.logger, _convert_="all"),
+        logger=instantiate(config.logger),
         callbacks=[
             evaluation,
-            *(hydra.utils.instantiate(node, _convert_="all") for node in config.callbacks.values() if node),
+            *(instantiate(node) for node in config.callbacks.values() if node),
         ],
     )
     console = Console()
@@ -103,7 +102,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
-    tester = build_trainer(logger=trainer.loggers, callbacks=[evaluation, pictures], enable_checkpointing=False)
+    tester = build_trainer(
+        logger=trainer.loggers, callbacks=[evaluation, pictures], enable_checkpointing=False
+    )
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}
 

@@ -58,10 +58,11 @@ def _locate_on_hub(part: str, repository: str, patterns: Sequence[str]) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{part}: the weights '{repository}' are neither in the local cache ({constants.HF_HUB_CACHE}) nor "
-            f"reachable on the Hugging Face hub ({reason}). On a machine with internet access run "
-            f"`hf download {repository} --local-dir FOLDER`, copy FOLDER here and give {part}.weights=FOLDER; "
-            f"{part}.weights=random runs without pretrained weights."
+            f"{part}: the weights '{repository}' are neither in the local cache "
+            f"({constants.HF_HUB_CACHE}) nor reachable on the Hugging Face hub ({reason}). "
+            "On a machine with internet access run "
+            f"`hf download {repository} --local-dir FOLDER`, copy FOLDER here and give "
+            f"{part}.weights=FOLDER; {part}.weights=random runs without pretrained weights."
         ) from error
 
 
@@ -98,7 +99,7 @@ def fingerprint(module: nn.Module) -> str:
     """Identify the frozen weights of a module, so that a checkpoint can tell whether it is used with its own.
 
     Returns:
-        Hexadecimal digest of names, shapes, types and bit sums of all parameters that do not require a gradient.
+        Hexadecimal digest of names, shapes, types and bit sums of all parameters that take no gradient.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(module.named_parameters()):

@@ -26,7 +26,7 @@ ISTHING = [True, True, False, False]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def make_inference(**changes: Any) -> Inference:  # noqa: ANN401
+def make_inference(**changes: Any) -> Inference:
     values = yaml.safe_load(CONFIG.read_text())
     del values["_target_"], values["_partial_"]
     return Inference(**{"isthing": ISTHING, **values, **changes})

@@ -129,7 +129,7 @@ def test_other_channels_and_queries_stay_fresh(published: Path, caplog: pytest.L
 
 
 def test_other_sizes_are_refused(published: Path) -> None:
-    with pytest.raises(UserError, match="has other sizes than configured: .* is "):
+    with pytest.raises(UserError, match=r"has other sizes than configured: .* is "):
         build(str(published), decoder_feedforward=64)
     with pytest.raises(UserError, match="is not a Mask2Former with these layers"):
         build(str(published), decoder_layers=2)

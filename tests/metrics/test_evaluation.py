@@ -22,7 +22,7 @@ CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "default.yaml"
 NAMES = ["mass", "calcification", "breast"]
 
 
-def make_metrics(**changes: Any) -> SegmentationMetrics:  # noqa: ANN401
+def make_metrics(**changes: Any) -> SegmentationMetrics:
     values = yaml.safe_load(CONFIG.read_text())
     del values["_target_"], values["_partial_"]
     arguments = {"category_names": NAMES, "isthing": [True, True, False], **values, **changes}
@@ -155,7 +155,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
                     assert left == pytest.approx(right, abs=1e-12), key
 
 
-def flatten(value: Any) -> list[Any]:  # noqa: ANN401
+def flatten(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = list(value.values())
     return [leaf for item in value for leaf in flatten(item)] if isinstance(value, list) else [value]

@@ -39,7 +39,7 @@ class Evaluation(lightning.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Compare a batch of predictions with the ground truth."""
-        self._update(outputs, batch)
+        self._update(outputs["predictions"], batch)
 
     def on_test_batch_end(
         self,
@@ -51,7 +51,7 @@ class Evaluation(lightning.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Compare a batch of predictions with the ground truth."""
-        self._update(outputs, batch)
+        self._update(outputs["predictions"], batch)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

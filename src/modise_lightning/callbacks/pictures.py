@@ -57,7 +57,7 @@ class PredictionPictures(lightning.Callback):
         """Keep what the pictures show of a batch."""
         if not trainer.is_global_zero:
             return
-        for index, prediction in enumerate(outputs):
+        for index, prediction in enumerate(outputs["predictions"]):
             if len(self._rows) == self.num_images:
                 return
             height, width = batch.image_sizes[index]

@@ -129,11 +129,12 @@ class SetCriterion(nn.Module):
             oversample_ratio=self.oversample_ratio,
             importance_ratio=self.importance_ratio,
         )
-        sampled = sample_points(flat, points)[:, 0].unflatten(0, (num_predictions, num_segments))
+        sampled = sample_points(flat, points).view(num_predictions, num_segments, self.num_points)
         # Every prediction's points of a mask in one call: the masks are not repeated.
-        by_segment = points.unflatten(0, (num_predictions, num_segments)).transpose(0, 1).flatten(1, 2)
-        truth = sample_points(masks[:, None], by_segment)[:, 0]
-        truth = truth.unflatten(1, (num_predictions, self.num_points)).transpose(0, 1)  # (L, N, P)
+        by_segment = points.view(num_predictions, num_segments, self.num_points, 2)
+        by_segment = by_segment.transpose(0, 1).flatten(1, 2)
+        truth = sample_points(masks[:, None], by_segment)  # (N, 1, L * P)
+        truth = truth.view(num_segments, num_predictions, self.num_points).transpose(0, 1)
         entropy = binary_cross_entropy_with_logits(sampled, truth, reduction="none").mean(-1)
         probabilities = sampled.sigmoid()
         dice = 1 - (2 * (probabilities * truth).sum(-1) + 1) / (probabilities.sum(-1) + truth.sum(-1) + 1)

@@ -85,8 +85,9 @@ class HungarianMatcher:
         total = probabilities.sum(-1, keepdim=True) + truth.sum(1)[:, None]
         dice_cost = 1 - (2 * (probabilities @ truth) + 1) / (total + 1)
         by_mask = self.mask_cost * mask_cost + self.dice_cost * dice_cost
-        by_mask = by_mask.unflatten(1, (num_predictions, num_queries)).transpose(0, 1)
+        by_mask = by_mask.view(num_images, num_predictions, num_queries, most).transpose(0, 1)
         classes = torch.stack([pad(own, (0, most - len(own))) for own in labels])  # (B, N)
         classes = classes[None, :, None].expand(num_predictions, -1, num_queries, -1)
         class_cost = -output.class_logits.float().softmax(-1).gather(-1, classes)
-        return by_mask + self.class_cost * class_cost
+        total_cost: Tensor = by_mask + self.class_cost * class_cost
+        return total_cost

@@ -22,7 +22,7 @@ from modise_lightning.weights import locate, read_state_dict
 _LOGGER = logging.getLogger(__name__)
 
 
-class _Decoders(Mask2FormerPreTrainedModel):
+class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
     """Both decoders under the class that knows how to initialise them: on their own, parts stay uninitialised.
 
     ``post_init`` would not do: in subclasses from outside transformers it leaves out every module whose parameters

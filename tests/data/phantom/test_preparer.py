@@ -22,7 +22,7 @@ CATEGORIES = [
 ]
 
 
-def make(root: Path, **changes: Any) -> PhantomPreparer:  # noqa: ANN401
+def make(root: Path, **changes: Any) -> PhantomPreparer:
     arguments: dict[str, Any] = {
         "root": str(root),
         "categories": CATEGORIES,
@@ -163,7 +163,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def interrupted(task: Any) -> Any:  # noqa: ANN401
+    def interrupted(task: Any) -> Any:
         calls.append(task)
         if len(calls) == 3:
             raise KeyboardInterrupt
