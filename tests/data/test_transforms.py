@@ -1,12 +1,21 @@
 """Image and segments move together, and all randomness comes from the generator."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modise_lightning.data.transforms import EvaluationTransform, TrainTransform, compact, resize_image
+from modise_lightning.data.transforms import (
+    EvaluationTransform,
+    TrainTransform,
+    compact,
+    resize_ids,
+    resize_image,
+)
+from modise_lightning.errors import UserError
 from modise_lightning.structures import PanopticSegmentation
 
 
@@ -39,6 +48,63 @@ def test_an_image_that_is_its_own_mask_stays_so(height: int, width: int, scale: 
     assert not result[:, :, size[1] :].any()
     assert not segments.segment_ids[size[0] :].any()
     assert len(segments.labels) == int(segments.segment_ids.max())
+
+
+@pytest.mark.parametrize("side", [70, 130, 500, 1700])
+def test_resized_segments_lie_exactly_on_the_resized_image(side: int) -> None:
+    image = np.zeros((1000, 1000), dtype=np.float32)
+    image[301:699, 203:801] = 1
+    ids = image.astype(np.int32)
+    share = resize_image(image, side, side)
+    wrong = (share > 0.5) != (resize_ids(ids, side, side) > 0)
+    # Pixels that are half covered, and those at the four corners, may go either way.
+    assert wrong[np.abs(share - 0.5) > 0.01].sum() <= 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_size": 0}, r"train_transform\.crop_size: 0"),
+        ({"scale_range": (0.0, 1.0)}, r"train_transform\.scale_range: \[0\.0, 1\.0\]"),
+        ({"scale_range": (2.0, 1.0)}, r"train_transform\.scale_range: \[2\.0, 1\.0\]"),
+        ({"flip_probability": 1.5}, r"train_transform\.flip_probability: 1\.5"),
+        ({"brightness": -0.1}, r"train_transform\.brightness: -0\.1"),
+        ({"contrast": float("nan")}, r"train_transform\.contrast: nan"),
+    ],
+)
+def test_impossible_ranges_are_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        transform(**{"crop_size": 64, "scale_range": (0.1, 2.0), **changes})
+
+
+def test_an_impossible_evaluation_size_is_told() -> None:
+    with pytest.raises(UserError, match=r"evaluation_transform\.longest_side: 0"):
+        EvaluationTransform(longest_side=0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(0.1, (3, 6)), (0.5, (16, 32)), (1.0, (32, 64)), (2.0, (64, 64))]
+)
+def test_the_longer_side_is_the_crop_times_the_factor(factor: float, expected: tuple[int, int]) -> None:
+    image = np.full((50, 100), 0.5, dtype=np.float32)
+    target = PanopticSegmentation(torch.zeros(50, 100, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    result, _, size = transform(64, (factor, factor))(image, target, np.random.default_rng(0))
+    assert size == expected
+    assert result[0, : size[0], : size[1]].all()
+    assert int((result[0] > 0).sum()) == size[0] * size[1]
+
+
+def test_a_crop_may_lose_every_segment() -> None:
+    ids = torch.zeros(100, 100, dtype=torch.int64)
+    ids[:2, :2] = 1
+    target = PanopticSegmentation(ids, torch.tensor([2]))
+    change = transform(50, (2.0, 2.0), flip_probability=0.0)
+    found = set()
+    for seed in range(300):
+        result = change(np.zeros((100, 100), np.float32), target, np.random.default_rng(seed))[1]
+        assert len(result.labels) == int(result.segment_ids.max())
+        found.add(len(result.labels))
+    assert found == {0, 1}
 
 
 def test_all_randomness_comes_from_the_generator() -> None:

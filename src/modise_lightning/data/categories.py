@@ -29,7 +29,9 @@ def categories_from_config(nodes: Sequence[Mapping[str, Any]]) -> tuple[Category
     names = [category.name for category in categories]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"data.categories: the name '{name}' stands {names.count(name)} times; names are unique.")
+            raise UserError(
+                f"data.categories: the name '{name}' stands {names.count(name)} times; names are unique."
+            )
     return categories
 
 
@@ -40,7 +42,11 @@ def _category(path: str, node: Mapping[str, Any]) -> Category:
     name, prompts, isthing, color = node["name"], node["prompts"], node["isthing"], node["color"]
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"{path}.name: expected a text, found {name!r}.")
-    if not isinstance(prompts, list | tuple) or not prompts or not all(isinstance(text, str) for text in prompts):
+    if (
+        not isinstance(prompts, list | tuple)
+        or not prompts
+        or not all(isinstance(text, str) for text in prompts)
+    ):
         raise UserError(f"{path}.prompts: expected a list of at least one text, found {prompts!r}.")
     if not isinstance(isthing, bool):
         raise UserError(f"{path}.isthing: expected true or false, found {isthing!r}.")

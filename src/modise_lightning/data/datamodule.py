@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import lightning
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord]
 
 
 class PanopticDataModule(lightning.LightningDataModule):
-    """One prepared dataset, split by folds of patients: test, the next one for validation, the rest for training."""
+    """One prepared dataset, split by folds of patients: test, the next for validation, the others train."""
 
     def __init__(
         self,
@@ -79,7 +80,9 @@ class PanopticDataModule(lightning.LightningDataModule):
         if not 0 <= fold < num_folds:
             raise UserError(f"fold: {fold} is not one of the dataset's folds 0..{num_folds - 1}.")
         if num_folds < 3:
-            raise UserError(f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3.")
+            raise UserError(
+                f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3."
+            )
         validation = (fold + 1) % num_folds
         indices = {
             "train": [index for index, own in enumerate(folds) if own not in (fold, validation)],
@@ -97,7 +100,9 @@ class PanopticDataModule(lightning.LightningDataModule):
             | (patients["validation"] & patients["test"])
         )
         if shared:
-            raise UserError(f"data: the patients {sorted(shared)[:3]} of '{self.dataset.root}' are in several folds.")
+            raise UserError(
+                f"data: the patients {sorted(shared)[:3]} of '{self.dataset.root}' are in several folds."
+            )
         return indices
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -106,7 +111,8 @@ class PanopticDataModule(lightning.LightningDataModule):
         sampler = SeededSampler(length=len(dataset), seed=self.seed, **self._processes())
         if len(sampler) < self.batch_size:
             raise UserError(
-                f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} training images."
+                f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} "
+                "training images."
             )
         return self._loader(dataset, sampler, self.batch_size, drop_last=True)
 
@@ -142,9 +148,15 @@ class PanopticDataModule(lightning.LightningDataModule):
             drop_last=drop_last,
             collate_fn=collate,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_use_one_thread,
             # Its own generator, so that starting an epoch draws nothing from the global one (exact resume).
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def _use_one_thread(worker: int) -> None:
+    """Keep OpenCV to one thread in a loader process, as torch does; the processes already fill the cores."""
+    cv2.setNumThreads(1)
 
 
 class _TrainImages(Dataset[Sample]):
@@ -170,7 +182,9 @@ class _TrainImages(Dataset[Sample]):
 class _EvaluationImages(Dataset[Sample]):
     """Whole images with their segments at the stored size."""
 
-    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], transform: EvaluationTransform) -> None:
+    def __init__(
+        self, dataset: PreparedDataset, indices: Sequence[int], transform: EvaluationTransform
+    ) -> None:
         self.dataset = dataset
         self.indices = indices
         self.transform = transform

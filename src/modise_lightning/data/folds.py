@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +17,8 @@ def assign_folds(patient_ids: Sequence[str], strata: Sequence[str], num_folds: i
 
     Args:
         patient_ids: Patient of each image.
-        strata: Stratum of each image (its classes, say).
+        strata: Stratum of each image (its classes, say). One that is rarer than the folds is spread as far
+            as it goes; where all are, the folds are even in size only.
         num_folds: Number of folds.
         seed: Of the shuffling.
 
@@ -29,9 +32,12 @@ def assign_folds(patient_ids: Sequence[str], strata: Sequence[str], num_folds: i
     if patients < num_folds:
         raise UserError(f"folds: {patients} patients cannot make {num_folds} folds. Ask for fewer folds.")
     splitter = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
-    # Strata rarer than the number of folds are fine: they are spread as far as they go.
+    if max(Counter(strata).values()) < num_folds:  # scikit-learn refuses to stratify these at all
+        strata = ["all"] * len(patient_ids)
     folds = np.full(len(patient_ids), -1)
     placeholder = np.zeros(len(patient_ids))
-    for fold, (_, members) in enumerate(splitter.split(placeholder, list(strata), list(patient_ids))):
-        folds[members] = fold
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for fold, (_, members) in enumerate(splitter.split(placeholder, list(strata), list(patient_ids))):
+            folds[members] = fold
     return [int(fold) for fold in folds]

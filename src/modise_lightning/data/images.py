@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from modise_lightning.data.dicom import read_dicom
 from modise_lightning.errors import UserError
@@ -14,7 +15,10 @@ from modise_lightning.errors import UserError
 DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
 # A whole-breast mammogram at 50 micrometres has under 40 megapixels.
-MAXIMUM_PIXELS = 200_000_000
+MAXIMUM_PIXELS = 150_000_000
+# Pillow would run other programs for some formats (EPS), so only these are tried.
+_FORMATS = ("PNG", "JPEG", "TIFF")
+_TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation; 0 is WhiteIsZero
 
 
 def find_images(path: Path) -> list[Path]:
@@ -36,10 +40,11 @@ def find_images(path: Path) -> list[Path]:
 
 
 def read_image_file(path: Path) -> NDArray[np.float32]:
-    """Read a PNG, JPEG, TIFF (its first page) or DICOM.
+    """Read a PNG, JPEG, TIFF (the first picture of several) or DICOM.
 
     Returns:
-        (H, W) float32 in [0, 1]: 8 bit divided by 255, 16 bit by 65535, colours as luminance; DICOM as displayed.
+        (H, W) float32 in [0, 1]: 8 bit divided by 255, 16 bit by 65535, colours as luminance; DICOM
+        as displayed.
 
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, or too large.
@@ -49,15 +54,25 @@ def read_image_file(path: Path) -> NDArray[np.float32]:
     if path.suffix.lower() in DICOM_SUFFIXES:
         return read_dicom(path, MAXIMUM_PIXELS)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAXIMUM_PIXELS:
-                raise UserError(f"'{path}' has {image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}.")
-            if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-                return (np.asarray(image, dtype=np.float32) / 65535).clip(0, 1)
-            if image.mode == "F":
-                raise UserError(f"'{path}' holds floating-point pixels of unknown range; store 8 or 16 bit.")
-            return np.asarray(image.convert("L"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
+                raise UserError(
+                    f"'{path}' has {image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}."
+                )
+            if image.mode.startswith("I;16"):
+                values = np.asarray(image, dtype=np.float32) / np.float32(65535)
+                # Pillow inverts WhiteIsZero at 8 bit, and leaves it at 16.
+                inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
+                return np.float32(1) - values if inverted else values
+            if image.mode in ("I", "F"):
+                raise UserError(
+                    f"'{path}' holds 32-bit or signed pixels, whose white is unknown; store unsigned 8 or 16 "
+                    "bit."
+                )
+            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"'{path}' has more than {MAXIMUM_PIXELS} pixels.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"'{path}' is not a readable image ({error}).") from error

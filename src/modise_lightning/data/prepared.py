@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from modise_lightning.structures import Category, ImageRecord
 
@@ -23,6 +24,9 @@ INDEX_NAME = "panoptic.json"
 FOLDS_NAME = "folds.json"
 IMAGE_FOLDER = "images"
 PANOPTIC_FOLDER = "panoptic"
+MAXIMUM_SEGMENT_ID = 2**24 - 1  # three bytes in a COCO id map
+_IMAGE_KEYS = {"id", "file_name", "width", "height", "patient_id"}
+_INFO_KEYS = {"name", "synthetic", "description", "license"}
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,31 @@ def write_entry(
     Raises:
         ValueError: Shapes, types or the file name do not fit.
     """
-    if Path(record.file_name).name != record.file_name or not record.file_name.endswith(".png"):
-        raise ValueError(f"'{record.file_name}' is not the name of a PNG file.")
+    name = record.file_name
+    if Path(name).name != name or "\\" in name or not name.endswith(".png"):
+        raise ValueError(f"'{name}' is not the name of a PNG file.")
     if pixels.shape != segment_ids.shape or pixels.shape != (record.height, record.width):
-        raise ValueError(f"{record.file_name}: image {pixels.shape}, map {segment_ids.shape}, record differ in size.")
+        raise ValueError(f"{name}: image {pixels.shape}, map {segment_ids.shape}, record differ in size.")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{record.file_name}: pixels are {pixels.dtype}, expected uint8 or uint16.")
+        raise ValueError(f"{name}: pixels are {pixels.dtype}, expected uint8 or uint16.")
+    if not np.issubdtype(segment_ids.dtype, np.integer):
+        raise ValueError(f"{name}: segment ids are {segment_ids.dtype}, expected integers.")
+    if len(labels) > MAXIMUM_SEGMENT_ID or segment_ids.min() < 0 or segment_ids.max() > len(labels):
+        raise ValueError(f"{name}: segment ids must be 0..{len(labels)}, the number of labels.")
+    if min(labels, default=0) < 0:
+        raise ValueError(f"{name}: labels are indices of categories, found {min(labels)}.")
+    if not _IMAGE_KEYS.isdisjoint(attributes):
+        raise ValueError(
+            f"{name}: the attributes {sorted(_IMAGE_KEYS & set(attributes))} have a place already."
+        )
+    areas = np.bincount(segment_ids.reshape(-1), minlength=len(labels) + 1)
+    boxes = ndimage.find_objects(segment_ids, max_label=len(labels))
     segments = []
-    for segment_id, label in enumerate(labels, start=1):
-        mask = (segment_ids == segment_id).astype(np.uint8)
-        area = int(mask.sum())
-        if area:
-            x, y, width, height = cv2.boundingRect(mask)
-            segments.append(PreparedSegment(segment_id, int(label), area, (x, y, width, height)))
+    for segment_id, (label, box) in enumerate(zip(labels, boxes, strict=True), start=1):
+        if box is not None:
+            rows, columns = box
+            bbox = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+            segments.append(PreparedSegment(segment_id, int(label), int(areas[segment_id]), bbox))
     ids = segment_ids.astype(np.uint32)
     # COCO panoptic: id = R + 256 G + 65536 B; OpenCV writes the channels as B, G, R.
     id_map = np.stack([ids >> 16, (ids >> 8) & 255, ids & 255], axis=-1).astype(np.uint8)
@@ -116,7 +132,11 @@ def write_index(
         entries: All images.
         folds: Fold of each image.
         fold_seed: The folds' seed.
+
+    Raises:
+        ValueError: Something is missing, stands twice, or a patient is in two folds.
     """
+    _check_index(info, categories, entries, folds)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for entry in entries:
@@ -168,6 +188,27 @@ def write_index(
     folds_file = {"seed": fold_seed, "num_folds": max(folds) + 1, "images": fold_table}
     write_atomically(root / FOLDS_NAME, json.dumps(folds_file, indent=1).encode())
     write_atomically(root / INDEX_NAME, json.dumps(index).encode())
+
+
+def _check_index(
+    info: Mapping[str, object],
+    categories: Sequence[Category],
+    entries: Sequence[PreparedEntry],
+    folds: Sequence[int],
+) -> None:
+    if not set(info) >= _INFO_KEYS:
+        raise ValueError(f"info lacks {sorted(_INFO_KEYS - set(info))}.")
+    records = [entry.record for entry in entries]
+    for values in ([record.image_id for record in records], [record.file_name for record in records]):
+        if len(set(values)) != len(values):
+            raise ValueError("two images have the same id or file name.")
+    if any(segment.label >= len(categories) for entry in entries for segment in entry.segments):
+        raise ValueError(f"a segment's label is not one of the {len(categories)} categories.")
+    if set(folds) != set(range(len(set(folds)))) or not folds:
+        raise ValueError(f"folds must be 0..F-1 without a gap, found {sorted(set(folds))}.")
+    pairs = {(record.patient_id, fold) for record, fold in zip(records, folds, strict=True)}
+    if len(pairs) != len({patient for patient, _ in pairs}):
+        raise ValueError("a patient is in two folds.")
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:

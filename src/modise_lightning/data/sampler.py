@@ -43,5 +43,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         generator = np.random.default_rng([self.seed, self.epoch])
         order = np.resize(generator.permutation(self.length), len(self) * self.world_size)
         seeds = generator.integers(0, 2**62, size=len(order))
-        for index, seed in zip(order[self.rank :: self.world_size], seeds[self.rank :: self.world_size], strict=True):
+        for index, seed in zip(
+            order[self.rank :: self.world_size], seeds[self.rank :: self.world_size], strict=True
+        ):
             yield int(index), int(seed)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from modise_lightning.errors import UserError
 from modise_lightning.structures import PanopticSegmentation
 
 
@@ -31,7 +32,24 @@ class TrainTransform:
             flip_probability: Of a horizontal flip.
             brightness: Largest amount added to or taken from all pixels.
             contrast: Largest relative change of the contrast around the mean.
+
+        Raises:
+            UserError: A value is out of its range.
         """
+        if crop_size < 1:
+            raise UserError(f"train_transform.crop_size: {crop_size} pixels; it must be positive.")
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise UserError(
+                f"train_transform.scale_range: {list(scale_range)}; give two positive factors, "
+                "the smaller first."
+            )
+        for name, value in (
+            ("flip_probability", flip_probability),
+            ("brightness", brightness),
+            ("contrast", contrast),
+        ):
+            if not 0 <= value <= 1:
+                raise UserError(f"train_transform.{name}: {value} is not in [0, 1].")
         self.crop_size = crop_size
         self.scale_range = scale_range
         self.flip_probability = flip_probability
@@ -56,7 +74,7 @@ class TrainTransform:
         scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape)
         height, width = (max(1, round(side * scale)) for side in image.shape)
         image = resize_image(image, height, width)
-        ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
+        ids = resize_ids(ids, height, width)
         top = int(generator.integers(0, max(0, height - self.crop_size) + 1))
         left = int(generator.integers(0, max(0, width - self.crop_size) + 1))
         image = image[top : top + self.crop_size, left : left + self.crop_size]
@@ -81,7 +99,12 @@ class EvaluationTransform:
 
         Args:
             longest_side: Pixels of the longer side; None keeps the image's own.
+
+        Raises:
+            UserError: It is not positive.
         """
+        if longest_side is not None and longest_side < 1:
+            raise UserError(f"evaluation_transform.longest_side: {longest_side} pixels; it must be positive.")
         self.longest_side = longest_side
 
     def __call__(self, image: NDArray[np.float32]) -> Tensor:
@@ -104,8 +127,17 @@ def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray
     if image.shape == (height, width):
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
     return np.asarray(resized, dtype=np.float32)
+
+
+def resize_ids(ids: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    """Resize segment ids to the nearest ones, aligned with ``resize_image``."""
+    # The exact variant samples at pixel centres as area and linear do; plain INTER_NEAREST is shifted.
+    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=np.int32)
 
 
 def to_rgb(image: NDArray[np.float32]) -> Tensor:

@@ -1,0 +1,200 @@
+"""Splits share no patient, and batches depend on the seed and the epoch alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+
+from modise_lightning.data.datamodule import PanopticDataModule, collate
+from modise_lightning.data.folds import assign_folds
+from modise_lightning.data.prepared import write_entry, write_index
+from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.errors import UserError
+from modise_lightning.structures import Batch, Category, ImageRecord, PanopticSegmentation
+
+CATEGORIES = [{"name": "mass", "prompts": ["mass"], "isthing": True, "color": [1, 2, 3]}]
+NUM_PATIENTS = 10
+Build = Callable[..., PanopticDataModule]
+
+
+def write_dataset(root: Path, num_folds: int) -> None:
+    generator = np.random.default_rng(0)
+    entries = []
+    for index in range(2 * NUM_PATIENTS):
+        height, width = (40, 30) if index % 2 else (33, 50)
+        ids = np.zeros((height, width), dtype=np.int32)
+        ids[5:15, 5:20] = 1
+        pixels = generator.integers(0, 255, (height, width), dtype=np.uint8)
+        record = ImageRecord(index, f"{index}.png", f"P{index // 2}", height, width)
+        entries.append(write_entry(root, record, pixels, ids, [0], {}))
+    patients = [entry.record.patient_id for entry in entries]
+    folds = assign_folds(patients, ["mass"] * len(patients), num_folds, 0)
+    info = {"name": "test", "synthetic": True, "description": "made by a test", "license": "none"}
+    write_index(root, info, [Category("mass", ("mass",))], entries, folds, 0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset")
+    write_dataset(folder, 5)
+    return folder
+
+
+@pytest.fixture
+def build(root: Path) -> Build:
+    def built(**changes: Any) -> PanopticDataModule:
+        arguments = {
+            "root": str(root),
+            "categories": CATEGORIES,
+            "fold": 0,
+            "train_transform": TrainTransform(
+                crop_size=32, scale_range=(0.5, 2.0), flip_probability=0.5, brightness=0.1, contrast=0.2
+            ),
+            "evaluation_transform": EvaluationTransform(longest_side=40),
+            "batch_size": 3,
+            "evaluation_batch_size": 2,
+            "num_workers": 0,
+            "pin_memory": False,
+            "seed": 0,
+            **changes,
+        }
+        return PanopticDataModule(**arguments)
+
+    return built
+
+
+def train_batches(data: PanopticDataModule, epochs: int) -> list[Batch]:
+    loader = data.train_dataloader()
+    batches = []
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)
+        batches += list(loader)
+    return batches
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert one.records == other.records
+        assert one.image_sizes == other.image_sizes
+        for target, same in zip(one.targets, other.targets, strict=True):
+            assert torch.equal(target.segment_ids, same.segment_ids)
+            assert torch.equal(target.labels, same.labels)
+
+
+def test_every_image_is_tested_in_one_fold_and_no_patient_is_in_two_splits(build: Build) -> None:
+    tested = []
+    for fold in range(5):
+        data = build(fold=fold)
+        splits = ("train", "validation", "test")
+        patients = [{data.dataset.records[i].patient_id for i in data.indices[split]} for split in splits]
+        assert sum(len(some) for some in patients) == len(set().union(*patients)) == NUM_PATIENTS
+        assert data.indices["validation"] == build(fold=(fold + 1) % 5).indices["test"]
+        assert data.indices["all"] == list(range(2 * NUM_PATIENTS))
+        tested += data.indices["test"]
+    assert sorted(tested) == list(range(2 * NUM_PATIENTS))
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_a_fold_that_is_not_there_is_told(fold: int, build: Build) -> None:
+    with pytest.raises(UserError, match=f"fold: {fold} is not one of the dataset's folds 0..4"):
+        build(fold=fold)
+
+
+def test_two_folds_are_too_few(build: Build, tmp_path: Path) -> None:
+    write_dataset(tmp_path, 2)
+    with pytest.raises(UserError, match="has 2 folds; test, validation and training need 3"):
+        build(root=str(tmp_path))
+
+
+def test_a_batch_larger_than_the_training_images_is_told(build: Build) -> None:
+    with pytest.raises(UserError, match=r"data\.module\.batch_size is 13, but a process has only 12"):
+        build(batch_size=13).train_dataloader()
+
+
+def test_workers_do_not_change_the_batches(build: Build) -> None:
+    assert_equal(train_batches(build(num_workers=0), 2), train_batches(build(num_workers=2), 2))
+
+
+def test_a_later_epoch_needs_no_earlier_one(build: Build) -> None:
+    both = train_batches(build(), 2)
+    loader = build().train_dataloader()
+    loader.sampler.set_epoch(1)
+    assert_equal(both[len(both) // 2 :], list(loader))
+    assert not torch.equal(both[0].images, both[len(both) // 2].images)
+
+
+def test_loading_draws_nothing_from_the_global_generators(build: Build) -> None:
+    lightning.seed_everything(0, verbose=False)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    data = build()
+    train_batches(data, 1)
+    list(data.val_dataloader())
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])
+
+
+def test_training_batches_have_one_size(build: Build) -> None:
+    batches = train_batches(build(), 1)
+    assert len(batches) == 4  # of 12 images, 3 each
+    assert len({record.image_id for batch in batches for record in batch.records}) == 12
+    for batch in batches:
+        assert batch.images.shape == (3, 3, 32, 32)
+        assert all(target.segment_ids.shape == (32, 32) for target in batch.targets)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test", "all"])
+def test_evaluation_gives_each_image_once_with_its_stored_segments(split: str, build: Build) -> None:
+    data = build()
+    batches = list(data.evaluation_dataloader(split))
+    records = [record for batch in batches for record in batch.records]
+    assert records == [data.dataset.records[index] for index in data.indices[split]]
+    for batch in batches:
+        assert batch.images.shape[-2] % 32 == batch.images.shape[-1] % 32 == 0
+        for position, record in enumerate(batch.records):
+            target = batch.targets[position]
+            assert target.segment_ids.shape == (record.height, record.width)
+            assert int((target.segment_ids == 1).sum()) == 150
+            height, width = batch.image_sizes[position]
+            assert max(height, width) == 40
+            image = batch.images[position]
+            assert image[:, :height, :width].mean() > 0.3
+            assert not image[:, height:].any()
+            assert not image[:, :, width:].any()
+
+
+class TwoProcesses:
+    """What the data module asks of a trainer."""
+
+    world_size = 2
+
+    def __init__(self, rank: int) -> None:
+        self.global_rank = rank
+
+
+def test_processes_share_the_images(build: Build) -> None:
+    modules = [build(batch_size=2), build(batch_size=2)]
+    for rank, data in enumerate(modules):
+        data.trainer = TwoProcesses(rank)
+    evaluated = [[r.image_id for batch in data.test_dataloader() for r in batch.records] for data in modules]
+    assert sorted(evaluated[0] + evaluated[1]) == modules[0].indices["test"]
+    trained = [[r.image_id for batch in train_batches(data, 1) for r in batch.records] for data in modules]
+    assert len(trained[0]) == len(trained[1]) == 6
+    assert sorted(trained[0] + trained[1]) == modules[0].indices["train"]
+
+
+def test_collate_pads_to_the_largest_and_a_multiple_of_32() -> None:
+    record = ImageRecord(0, "a.png", "P", 1, 1)
+    target = PanopticSegmentation(torch.zeros(1, 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    sizes = [(20, 70), (33, 10)]
+    batch = collate([(torch.ones(3, *size), target, size, record) for size in sizes])
+    assert batch.images.shape == (2, 3, 64, 96)
+    assert batch.image_sizes == sizes
+    for image, (height, width) in zip(batch.images, sizes, strict=True):
+        assert int(image.sum()) == 3 * height * width
+        assert image[:, :height, :width].all()

@@ -1,0 +1,167 @@
+"""Image files of every supported kind read as grey values in [0, 1]; broken and hostile ones are told."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from modise_lightning.data.images import find_images, read_image_file
+from modise_lightning.errors import UserError
+
+
+def noise(dtype: type[np.uint8 | np.uint16], *shape: int) -> NDArray[Any]:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".PNG"])
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_grey_values_are_exact(
+    suffix: str, dtype: type[np.uint8 | np.uint16], white: int, tmp_path: Path
+) -> None:
+    pixels = noise(dtype, 20, 30)
+    Image.fromarray(pixels).save(tmp_path / f"image{suffix}")
+    image = read_image_file(tmp_path / f"image{suffix}")
+    assert image.dtype == np.float32
+    assert np.array_equal(image, pixels.astype(np.float32) / np.float32(white))
+
+
+def test_jpeg_is_read(tmp_path: Path) -> None:
+    pixels = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (24, 1))
+    Image.fromarray(pixels).save(tmp_path / "image.jpg", quality=100)
+    assert np.allclose(read_image_file(tmp_path / "image.jpg"), pixels / 255, atol=3 / 255)
+
+
+def test_colours_become_luminance(tmp_path: Path) -> None:
+    pixels = noise(np.uint8, 20, 30, 3)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    luminance = pixels @ np.array([0.299, 0.587, 0.114]) / 255  # ITU-R 601-2
+    assert np.allclose(read_image_file(tmp_path / "image.png"), luminance, atol=1 / 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_whose_white_is_zero_is_inverted(dtype: type[np.uint8 | np.uint16], tmp_path: Path) -> None:
+    pixels = noise(dtype, 4, 5)
+    stored = np.iinfo(dtype).max - pixels
+    # A TIFF by hand: header, the pixels, and a directory that says PhotometricInterpretation 0.
+    bits = 8 * pixels.itemsize
+    tags = [(256, 4, 5), (257, 4, 4), (258, 3, bits), (259, 3, 1), (262, 3, 0), (273, 4, 8), (277, 3, 1)]
+    tags += [(278, 4, 4), (279, 4, stored.nbytes)]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data = b"II*\0" + struct.pack("<I", 8 + stored.nbytes) + stored.astype(f"<u{pixels.itemsize}").tobytes()
+    (tmp_path / "image.tif").write_bytes(data + struct.pack("<H", len(tags)) + directory + bytes(4))
+    expected = pixels / np.iinfo(dtype).max
+    assert np.allclose(read_image_file(tmp_path / "image.tif"), expected, atol=1e-6)
+
+
+def test_of_several_pages_the_first_is_read(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 5), value, np.uint8)) for value in (51, 255)]
+    for name in ("pages.tif", "pages.png"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert np.allclose(read_image_file(tmp_path / name), 0.2)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says its size and has no pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((13, chunk), (0, b"IDAT"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", length) + data + struct.pack(">I", zlib.crc32(data)) for length, data in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is not a readable image"),
+        (b"hello", "is not a readable image"),
+        (png_header(5, 4), "is not a readable image"),
+        (png_header(0, 4), "is not a readable image"),
+        (png_header(15_001, 10_000), "has 15001 x 10000 pixels, more than 150000000"),
+        (png_header(2**31 - 1, 2**31 - 1), "has more than 150000000 pixels"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", "is not a readable image"),
+    ],
+    ids=["empty", "text", "no pixels", "no columns", "large", "bomb", "a program"],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_is_no_image_is_told(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=message) as caught:
+        read_image_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_formats_are_refused_whatever_their_name(tmp_path: Path) -> None:
+    Image.fromarray(noise(np.uint8, 4, 5)).save(tmp_path / "image.png", format="BMP")
+    with pytest.raises(UserError, match="is not a readable image"):
+        read_image_file(tmp_path / "image.png")
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    for dtype in (np.float32, np.int32):
+        Image.fromarray(np.zeros((4, 5), dtype)).save(tmp_path / "image.tif")
+        with pytest.raises(UserError, match="whose white is unknown"):
+            read_image_file(tmp_path / "image.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_truncated_files_are_told(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(noise(np.uint8, 60, 50)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="is not a readable image"):
+        read_image_file(path)
+
+
+@given(
+    suffix=st.sampled_from([".png", ".jpg", ".tif"]),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4
+    ),
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_read_or_are_told(
+    suffix: str, changes: list[tuple[float, int]], tmp_path: Path
+) -> None:
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(noise(np.uint8, 12, 10)).save(path)
+    data = bytearray(path.read_bytes())
+    for position, value in changes:
+        data[int(position * len(data))] = value
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = read_image_file(path)
+        except UserError as error:
+            told, image = str(error), np.zeros((1, 1), np.float32)
+        else:
+            told = str(path)
+    assert str(path) in told
+    assert image.ndim == 2
+    assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_images_are_found_in_order_whatever_the_case_of_their_suffix(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.dcm", "notes.txt", "c.jpeg"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find_images(tmp_path)] == ["a.dcm", "b.PNG", "c.jpeg"]
+    assert find_images(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
+    (tmp_path / "empty").mkdir()
+    for name, message in (
+        ("notes.txt", "is not an image"),
+        ("x.png", "no file"),
+        ("empty", "holds no image"),
+    ):
+        with pytest.raises(UserError, match=message):
+            find_images(tmp_path / name)
+    with pytest.raises(UserError, match=r"no image '.*x\.png'"):
+        read_image_file(tmp_path / "x.png")
