@@ -47,6 +47,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         callbacks=[evaluation, pictures],
         enable_checkpointing=False,
     )
+    data.trainer = trainer  # so that its processes share the images
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]
     if trainer.is_global_zero:

@@ -46,7 +46,7 @@ SHEET, REGIONS = "Radiology manual annotations.xlsx", "Radiology_hand_drawn_segm
 SIZE = (120, 80)  # height, width
 
 
-def prepare(raw: Path, root: Path, **changes: Any) -> Any:  # noqa: ANN401
+def prepare(raw: Path, root: Path, **changes: Any) -> Any:
     return CddCesmPreparer(**(ARGUMENTS | {"raw": str(raw), "root": str(root)} | changes)).prepare()
 
 
