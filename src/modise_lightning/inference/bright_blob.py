@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.filters import gaussian, threshold_otsu
-from skimage.measure import label
 
 from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, Prediction
 
+_WORKING_SIDE = 512  # a blob is coarse: larger images are searched at this size, in pixels
 # Shares of the image's longer side, and of the blob's peak above the breast's median.
 _SMOOTHING = 0.015
 _SKIN = 0.04
@@ -20,8 +19,8 @@ _FALL_OFF = 0.6
 def predict_bright_blob(image: NDArray[np.float32], *, category: int, num_categories: int) -> Prediction:
     """Predict the brightest blob as a segment of one class with score 1.
 
-    The image is smoothed; the breast is what lies above Otsu's threshold, without a rim for the skin; the blob is
-    what is connected to the brightest pixel and above 60 % of its height over the breast's median.
+    The image is smoothed; the breast is what lies above Otsu's threshold, without a rim for the skin; the
+    blob is what is connected to the brightest pixel and above 60 % of its height over the breast's median.
 
     Args:
         image: (H, W) in [0, 1].
@@ -46,20 +45,27 @@ def predict_bright_blob(image: NDArray[np.float32], *, category: int, num_catego
 
 
 def _find_blob(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    side = max(image.shape)
-    smooth = gaussian(image, sigma=_SMOOTHING * side, preserve_range=True)
-    nothing = np.zeros(image.shape, dtype=bool)
-    if smooth.max() - smooth.min() < 1e-6:
-        return nothing
-    breast = (smooth > threshold_otsu(smooth)).astype(np.uint8)
+    height, width = image.shape
+    scale = min(1.0, _WORKING_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smooth = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    side = max(size)
+    smooth = cv2.GaussianBlur(smooth, (0, 0), _SMOOTHING * side, borderType=cv2.BORDER_REPLICATE)
+    low, high = float(smooth.min()), float(smooth.max())
+    if high - low < 1e-6:
+        return np.zeros(image.shape, dtype=bool)
+    levels = ((smooth - low) / (high - low) * 255).round().astype(np.uint8)
+    _, breast = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     # The image's border is no skin: a breast runs out of the picture at the chest wall.
     rim = max(1, round(_SKIN * side))
     padded = cv2.copyMakeBorder(breast, rim, rim, rim, rim, cv2.BORDER_REPLICATE)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[rim:-rim, rim:-rim]
-    inside = distance > rim
+    inside = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[rim:-rim, rim:-rim] > rim
     if not inside.any():
-        return nothing
-    peak = np.where(inside, smooth, -np.inf).argmax()
-    height, median = smooth.flat[peak], np.median(smooth[inside])
-    components = label(inside & (smooth >= median + _FALL_OFF * (height - median)))
-    return np.asarray(components == components.flat[peak])
+        return np.zeros(image.shape, dtype=bool)
+    peak = np.unravel_index(np.where(inside, smooth, -np.inf).argmax(), smooth.shape)
+    median = np.median(smooth[inside])
+    bright = inside & (smooth >= median + _FALL_OFF * (smooth[peak] - median))
+    _, components = cv2.connectedComponents(bright.astype(np.uint8), connectivity=8)
+    blob = (components == components[peak]).astype(np.float32)
+    enlarged = blob if scale == 1 else cv2.resize(blob, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(enlarged > 0.5)

@@ -11,17 +11,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modise_lightning.reporting.overlay import draw_overlay, to_grey_picture
-from modise_lightning.reporting.text import draw_texts, text_size
+from modise_lightning.reporting.overlay import draw_instances, draw_overlay, to_grey_picture
+from modise_lightning.reporting.text import Color, draw_texts, shorten_text, text_size
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
 
-_COLUMNS = ("image", "ground truth", "panoptic", "instances", "semantic")
-_CELL = 320  # pixels of a cell's longer side
-_GAP = 8
-_TEXT = 15
+# Fainter or more instances would hide the others in a picture.
+_LEAST_INSTANCE_SCORE = 0.3
+_MOST_INSTANCES = 6
+_COLUMNS = ("image", "ground truth", "panoptic", f"instances (score ≥ {_LEAST_INSTANCE_SCORE})", "semantic")
+_CELL = 360  # pixels of a cell's longer side
+_NARROWEST = 210  # pixels of a column, so that its title fits
+_GAP = 10
+_TEXT = 16
+_LINE = int(_TEXT * 1.6)
 _INK = (235, 235, 235)
-_PAPER = 18
-_LEAST_INSTANCE_SCORE = 0.3  # fainter instances would hide the others in a picture
+_FAINT = (165, 165, 165)
+_PAPER = 24
+_COLOR_MAP = "magma"  # perceptually uniform, and rising in lightness for every kind of colour vision
+_HEAT = 0.65  # share of the heat map over the image
+
+_Text = tuple[tuple[int, int], str, Color]
 
 
 @dataclass(frozen=True)
@@ -47,78 +56,105 @@ def draw_comparison(
     """Draw the sheet.
 
     Args:
-        rows: Images from top to bottom.
+        rows: Images from top to bottom; at least one.
         categories: Names and colours of the classes.
         note: A line at the bottom (that the data is synthetic, or its attribution).
 
     Returns:
         (H, W, 3) RGB.
+
+    Raises:
+        ValueError: There are no rows.
     """
-    line = int(_TEXT * 1.6)
-    width = len(_COLUMNS) * (_CELL + _GAP) + _GAP
-    height = line + len(rows) * (_CELL + line + _GAP) + 2 * line
-    sheet = np.full((height, width, 3), _PAPER, dtype=np.uint8)
-    texts: list[tuple[tuple[int, int], str, tuple[int, int, int]]] = []
-    for column, title in enumerate(_COLUMNS):
-        texts.append(((_GAP + column * (_CELL + _GAP), 2), title, _INK))
-    for position, row in enumerate(rows):
-        top = line + position * (_CELL + line + _GAP)
-        for column, cell in enumerate(_draw_cells(row, categories)):
-            left = _GAP + column * (_CELL + _GAP)
-            sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
-        texts.append(((_GAP, top + _CELL), row.name, _INK))
-    bottom = height - 2 * line
-    left = _GAP
-    for category in categories:
-        sheet[bottom + 4 : bottom + 4 + _TEXT, left : left + _TEXT] = category.color
-        texts.append(((left + _TEXT + 6, bottom + 2), category.name, _INK))
-        left += _TEXT + 6 + text_size(category.name, _TEXT)[0] + 3 * _GAP
+    if not rows:
+        raise ValueError("A comparison needs at least one row.")
+    cells = [_draw_cells(row, categories) for row in rows]
+    column_width = max(_NARROWEST, *(row_cells[0].shape[1] for row_cells in cells))
+    legend, legend_texts = _draw_legend(categories)
+    note_width = 0 if note is None else text_size(note, _TEXT)[0]
+    sheet_width = max(len(_COLUMNS) * (column_width + _GAP) - _GAP, legend.shape[1], note_width) + 2 * _GAP
+    lefts = [_GAP + column * (column_width + _GAP) for column in range(len(_COLUMNS))]
+    strips = [_paper(_GAP + _LINE, sheet_width)]
+    texts: list[_Text] = [((left, _GAP), title, _INK) for left, title in zip(lefts, _COLUMNS, strict=True)]
+    top = strips[0].shape[0]
+    for row, row_cells in zip(rows, cells, strict=True):
+        height, width = row_cells[0].shape[:2]
+        strip = _paper(height + _LINE + _GAP, sheet_width)
+        for left, cell in zip(lefts, row_cells, strict=True):
+            start = left + (column_width - width) // 2
+            strip[:height, start : start + width] = cell
+        name = shorten_text(row.name, _TEXT, sheet_width - 2 * _GAP)
+        texts.append(((_GAP, top + height + 2), name, _FAINT))
+        strips.append(strip)
+        top += strip.shape[0]
+    strip = _paper(_LINE + _GAP + (0 if note is None else _LINE), sheet_width)
+    strip[:_LINE, _GAP : _GAP + legend.shape[1]] = legend
+    texts += [((x + _GAP, y + top), text, color) for (x, y), text, color in legend_texts]
     if note is not None:
-        texts.append(((_GAP, bottom + line), note, _INK))
-    return draw_texts(sheet, texts, _TEXT)
+        texts.append(((_GAP, top + _LINE), note, _INK))
+    return draw_texts(np.concatenate([*strips, strip]), texts, _TEXT)
+
+
+def _paper(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), _PAPER, dtype=np.uint8)
+
+
+def _draw_legend(categories: Sequence[Category]) -> tuple[NDArray[np.uint8], list[_Text]]:
+    """Draw a line with the classes' colours and the heat map's scale; the caller draws the texts."""
+    scale_width = 8 * _TEXT
+    marks = [(category.name, np.full((_TEXT, _TEXT, 3), category.color)) for category in categories]
+    scale = matplotlib.colormaps[_COLOR_MAP](np.linspace(0, 1, scale_width))[:, :3] * 255
+    marks.append(("semantic score, 0 to 1", np.repeat(scale[None], _TEXT, axis=0)))
+    widths = [mark.shape[1] + 6 + text_size(name, _TEXT)[0] + 3 * _GAP for name, mark in marks]
+    line = _paper(_LINE, sum(widths))
+    texts: list[_Text] = []
+    left = 0
+    for (name, mark), width in zip(marks, widths, strict=True):
+        line[3 : 3 + _TEXT, left : left + mark.shape[1]] = mark
+        texts.append(((left + mark.shape[1] + 6, 1), name, _INK))
+        left += width
+    return line, texts
 
 
 def _draw_cells(row: ComparisonRow, categories: Sequence[Category]) -> list[NDArray[np.uint8]]:
+    """Draw the cells of a row, all of one size."""
     scale = _CELL / max(row.image.shape)
     height, width = (max(1, round(side * scale)) for side in row.image.shape)
-    shrinks = scale < 1
-    image = np.asarray(
-        cv2.resize(row.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
-        dtype=np.float32,
-    )
-    maps = [row.target, row.prediction.panoptic, _flatten_instances(row.prediction.instances)]
-    overlays = [
-        draw_overlay(image, _resize(segmentation, height, width), categories) for segmentation in maps
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = np.asarray(cv2.resize(row.image, (width, height), interpolation=interpolation), dtype=np.float32)
+    prediction = row.prediction
+    return [
+        to_grey_picture(image),
+        draw_overlay(image, _resize_segments(row.target, height, width), categories),
+        draw_overlay(image, _resize_segments(prediction.panoptic, height, width), categories),
+        draw_instances(image, _best_instances(prediction.instances, height, width), categories),
+        _draw_heat(image, prediction.semantic),
     ]
-    return [to_grey_picture(image), *overlays, _draw_heat(image, row.prediction.semantic)]
 
 
-def _resize(segmentation: PanopticSegmentation, height: int, width: int) -> PanopticSegmentation:
+def _resize_segments(segmentation: PanopticSegmentation, height: int, width: int) -> PanopticSegmentation:
+    # Pixel centres are kept in place, as they are in the image.
     ids = segmentation.segment_ids.cpu().numpy().astype(np.int32)
-    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
+    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return PanopticSegmentation(
-        torch.from_numpy(resized.astype(np.int64)), segmentation.labels.cpu(), segmentation.scores
+        torch.from_numpy(resized.astype(np.int64)), segmentation.labels, segmentation.scores
     )
 
 
-def _flatten_instances(instances: InstanceSegmentation) -> PanopticSegmentation:
-    """Paint overlapping instances into one map, the more certain ones on top."""
-    keep = instances.scores >= _LEAST_INSTANCE_SCORE
-    order = instances.scores[keep].argsort()
-    masks, labels, scores = (
-        values[keep][order].cpu() for values in (instances.masks, instances.labels, instances.scores)
-    )
-    ids = torch.zeros(instances.masks.shape[-2:], dtype=torch.int64)
-    for index, mask in enumerate(masks, start=1):
-        ids[mask] = index
-    return PanopticSegmentation(ids, labels, scores)
+def _best_instances(instances: InstanceSegmentation, height: int, width: int) -> InstanceSegmentation:
+    order = instances.scores.argsort(descending=True)[:_MOST_INSTANCES]
+    order = order[instances.scores[order] >= _LEAST_INSTANCE_SCORE]
+    masks = instances.masks[order][None].to(torch.uint8)
+    masks = torch.nn.functional.interpolate(masks, size=(height, width), mode="nearest-exact")[0].bool()
+    return InstanceSegmentation(masks, instances.labels[order], instances.scores[order])
 
 
 def _draw_heat(image: NDArray[np.float32], semantic: torch.Tensor) -> NDArray[np.uint8]:
-    """Blend the largest class value of each pixel over the image in a perceptually uniform colour map."""
+    """Blend the largest class value of each pixel, cut at 1, over the image."""
     height, width = image.shape
     values = semantic.max(0).values.float().cpu().clamp(0, 1).numpy()
-    values = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
-    colors = matplotlib.colormaps["magma"](values)[..., :3] * 255
-    grey = to_grey_picture(image).astype(np.float32)
-    return (0.35 * grey + 0.65 * colors).clip(0, 255).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if values.shape[0] > height else cv2.INTER_LINEAR
+    values = cv2.resize(values, (width, height), interpolation=interpolation)
+    colors = matplotlib.colormaps[_COLOR_MAP](values)[..., :3] * 255
+    mixed = (1 - _HEAT) * to_grey_picture(image) + _HEAT * colors
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)

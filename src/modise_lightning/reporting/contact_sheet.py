@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from modise_lightning.reporting.overlay import draw_overlay
-from modise_lightning.reporting.text import draw_texts, text_size
+from modise_lightning.reporting.text import draw_texts, shorten_text, text_size
 from modise_lightning.structures import Category, PanopticSegmentation
 
 _CELL = 300  # pixels of a cell's side
@@ -71,7 +71,7 @@ def draw_contact_sheet(
         top, left = _GAP + row * (_CELL + _LINE + _GAP), _GAP + column * (_CELL + _GAP)
         y, x = top + (_CELL - cell.shape[0]) // 2, left + (_CELL - cell.shape[1]) // 2
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
-        texts.append(((left, top + _CELL), _shorten(name, _CELL), _INK))
+        texts.append(((left, top + _CELL), shorten_text(name, _TEXT, _CELL), _INK))
     legend_top, left = height - 2 * _LINE, _GAP
     for category in categories:
         sheet[legend_top + 3 : legend_top + 3 + _TEXT, left : left + _TEXT] = category.color
@@ -95,9 +95,3 @@ def _draw_cell(image: ContactSheetImage, categories: Sequence[Category]) -> NDAr
 
 def _legend_width(category: Category) -> int:
     return _TEXT + 6 + text_size(category.name, _TEXT)[0] + 3 * _GAP
-
-
-def _shorten(name: str, width: int) -> str:
-    while len(name) > 1 and text_size(name, _TEXT)[0] > width:
-        name = name[:-2] + "…"
-    return name

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-import torch
+from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
-from torch import Tensor
 
 from modise_lightning.reporting.files import write_json_atomically, write_png_atomically
 from modise_lightning.reporting.overlay import draw_overlay
@@ -41,7 +41,12 @@ def export_prediction(
     metadata: Mapping[str, Any],
     synthetic_training_data: bool,
 ) -> PredictionFiles:
-    """Write ``<stem>_overlay.png``, ``<stem>_panoptic.png`` (COCO: id = R + 256 G + 65536 B) and ``<stem>.json``.
+    """Write ``<stem>_overlay.png``, ``<stem>_panoptic.png`` and ``<stem>.json``.
+
+    The panoptic picture holds segment ids as COCO's does: id = R + 256 G + 65536 B, and 0 where no segment
+    is. The JSON holds of each segment and instance its category, score, box (x, y, width, height) and area in
+    pixels, and of each instance its mask in COCO's compressed run lengths. It is written last: where it is,
+    the pictures are too. Segments and instances without pixels are left out.
 
     Args:
         folder: Where they go; made if it is missing.
@@ -54,60 +59,73 @@ def export_prediction(
         synthetic_training_data: Whether the JSON warns that the model knows only phantoms.
 
     Raises:
-        ValueError: The stem is not a plain file name.
+        ValueError: The stem is not a plain file name, the image and its prediction differ in size, or a
+            score is not a finite number. Nothing is written.
     """
-    if not stem or Path(stem).name != stem:
-        raise ValueError(f"'{stem}' is not a plain file name.")
+    if stem in {"", ".", ".."} or any(sign in "/\\" or not sign.isprintable() for sign in stem):
+        raise ValueError(f"{stem!r} is not a plain file name.")
+    panoptic, instances = prediction.panoptic, prediction.instances
+    if not image.shape == tuple(panoptic.segment_ids.shape) == tuple(instances.masks.shape[-2:]):
+        raise ValueError(
+            f"{source}: the image is {image.shape}, its segments {tuple(panoptic.segment_ids.shape)} "
+            f"and its instances {tuple(instances.masks.shape[-2:])}; give all at one size."
+        )
     files = PredictionFiles(
         overlay=folder / f"{stem}_overlay.png",
         panoptic=folder / f"{stem}_panoptic.png",
         json=folder / f"{stem}.json",
     )
-    panoptic = prediction.panoptic
     ids = panoptic.segment_ids.cpu().numpy()
-    id_map = np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
-    write_png_atomically(files.overlay, draw_overlay(image, panoptic, categories))
-    write_png_atomically(files.panoptic, id_map)
+    panoptic_scores = [None] * len(panoptic.labels) if panoptic.scores is None else panoptic.scores.tolist()
+    segments = [
+        {"id": index + 1, **_describe(ids == index + 1, label, score, categories)}
+        for index, (label, score) in enumerate(zip(panoptic.labels.tolist(), panoptic_scores, strict=True))
+        if (ids == index + 1).any()
+    ]
+    found = [
+        {**_describe(mask, label, score, categories), "segmentation": _run_lengths(mask)}
+        for mask, label, score in zip(
+            instances.masks.cpu().numpy(), instances.labels.tolist(), instances.scores.tolist(), strict=True
+        )
+        if mask.any()
+    ]
     content: dict[str, Any] = {
         "image": source,
         "height": image.shape[0],
         "width": image.shape[1],
         **({"notice": SYNTHETIC_NOTICE} if synthetic_training_data else {}),
+        "synthetic_training_data": synthetic_training_data,
         "model": dict(metadata),
         "categories": [category.name for category in categories],
-        "segments": [
-            {"id": index + 1, **_describe(mask, label, score, categories)}
-            for index, (mask, label, score) in enumerate(
-                zip(panoptic.masks, panoptic.labels, _scores(panoptic.scores, panoptic.labels), strict=True)
-            )
-        ],
-        "instances": [
-            _describe(mask, label, float(score), categories)
-            for mask, label, score in zip(
-                prediction.instances.masks,
-                prediction.instances.labels,
-                prediction.instances.scores,
-                strict=True,
-            )
-        ],
+        "overlay": files.overlay.name,
+        "panoptic": files.panoptic.name,
+        "segments": segments,
+        "instances": found,
     }
+    write_png_atomically(files.overlay, draw_overlay(image, panoptic, categories))
+    write_png_atomically(files.panoptic, _paint_ids(ids))
     write_json_atomically(files.json, content)
     return files
 
 
-def _scores(scores: Tensor | None, labels: Tensor) -> list[float | None]:
-    return [None] * len(labels) if scores is None else [float(score) for score in scores]
+def _paint_ids(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    ids = np.maximum(ids, 0)
+    return np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
 
 
 def _describe(
-    mask: Tensor, label: Tensor, score: float | None, categories: Sequence[Category]
+    mask: NDArray[np.bool_], label: int, score: float | None, categories: Sequence[Category]
 ) -> dict[str, Any]:
-    """Give class, score, box (x, y, width, height) and area in pixels."""
-    rows, columns = (torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0))
-    x, y = int(columns[0]), int(rows[0])
+    if score is not None and not np.isfinite(score):
+        raise ValueError(f"A {categories[label].name} has the score {score}; scores are finite numbers.")
     return {
-        "category": categories[int(label)].name,
-        "score": None if score is None else round(score, 4),
-        "bbox": [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
+        "category": categories[label].name,
+        "score": None if score is None else round(score, 6),
+        "bbox": list(cv2.boundingRect(mask.astype(np.uint8))),
         "area": int(mask.sum()),
     }
+
+
+def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(mask.shape), "counts": code["counts"].decode("ascii")}

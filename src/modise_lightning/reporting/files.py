@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +26,7 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def write_json_atomically(path: Path, content: Any) -> None:
+def write_json_atomically(path: Path, content: object) -> None:
     """Write JSON; values that JSON has no words for (NaN) are refused."""
     write_bytes_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 

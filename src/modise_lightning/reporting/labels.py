@@ -38,8 +38,8 @@ def draw_labels(
 ) -> NDArray[np.uint8]:
     """Draw labels inside the picture, each near its segment and, where there is room, on free pixels.
 
-    A label that is wider than the picture is shortened; one that is taller is left out. A line leads from a label
-    that found no place near its segment to the segment.
+    A label that is wider than the picture is shortened; one that is taller is left out. A line leads from a
+    label that found no place near its segment to the segment.
 
     Args:
         picture: (H, W, 3) RGB.

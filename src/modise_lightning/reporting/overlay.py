@@ -134,7 +134,7 @@ def _draw_outline(
     color: Color,
     width: float,
 ) -> None:
-    """Draw an anti-aliased line just outside of a mask, so that it hides nothing of the mask, with a shadow."""
+    """Draw a smooth line and its shadow just outside of a mask, so that it hides nothing of the mask."""
     x, y, box_width, box_height = box
     margin = math.ceil(4 * width) + 2
     area = (
@@ -142,13 +142,14 @@ def _draw_outline(
         slice(max(0, x - margin), x + box_width + margin),
     )
     inside = mask[area].astype(np.uint8)
-    # Distance in pixels to the mask's border, positive inside; smoothed, because masks have stairs for slopes.
+    # Distance in pixels to the mask's border, positive inside; smoothed, because masks have stairs for
+    # slopes.
     distance = np.where(
         mask[area],
         cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5,
         0.5 - cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
     )
-    distance = cv2.GaussianBlur(distance.astype(np.float32), (0, 0), 0.75 * width)
+    distance = np.asarray(cv2.GaussianBlur(distance, (0, 0), 0.75 * width), dtype=np.float32)
     shadow = _SHADOW * _between(distance, -2 * width, 0)
     picture[area] = _blend(picture[area], shadow, (0, 0, 0))
     picture[area] = _blend(picture[area], _between(distance, -width, 0), color)

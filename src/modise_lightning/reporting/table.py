@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from rich.table import Table
+from rich.text import Text
 
 
 class Result(Protocol):
@@ -79,9 +80,14 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
         results: By model; each at its own best threshold.
         note: Below the table (that the data is synthetic, or its attribution).
     """
-    caption = "percent; PQ, RQ, SQ and AP at the IoU threshold T with the best PQ"
+    images = sorted({result.num_images for result in results.values()})
+    caption = f"{' / '.join(map(str, images))} images; in percent, at the IoU threshold T with the best PQ"
+    # As Text, because names may hold brackets, which are markup in plain strings.
     table = Table(
-        title=title, caption=caption if note is None else f"{caption}\n{note}", title_justify="left"
+        title=Text(title, style="bold"),
+        caption=Text(caption if note is None else f"{caption}\n{note}", style="dim"),
+        title_justify="left",
+        caption_justify="left",
     )
     table.add_column("")
     table.add_column("T", justify="right")
@@ -91,10 +97,10 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
         means = result.at(result.best_threshold)
         cells = [_percent(means[name]) for name in _COLUMNS]
         style = "bold" if position == 0 else None
-        table.add_row(model, f"{result.best_threshold:.2f}", *cells, style=style)
+        table.add_row(Text(model), f"{result.best_threshold:.2f}", *cells, style=style)
         if position == 0:
             for category in result.category_names:
-                table.add_row(f"  {category}", "", *_category_cells(result, category), style="dim")
+                table.add_row(Text(f"  {category}"), "", *_category_cells(result, category), style="dim")
             table.add_section()
     return table
 
