@@ -133,20 +133,24 @@ def _draw_cells(row: ComparisonRow, categories: Sequence[Category]) -> list[NDAr
 
 
 def _resize_segments(segmentation: PanopticSegmentation, height: int, width: int) -> PanopticSegmentation:
-    # Pixel centres are kept in place, as they are in the image.
-    ids = segmentation.segment_ids.cpu().numpy().astype(np.int32)
-    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return PanopticSegmentation(
-        torch.from_numpy(resized.astype(np.int64)), segmentation.labels, segmentation.scores
-    )
+    ids = _resize_nearest(segmentation.segment_ids, height, width)
+    return PanopticSegmentation(ids, segmentation.labels, segmentation.scores)
 
 
 def _best_instances(instances: InstanceSegmentation, height: int, width: int) -> InstanceSegmentation:
     order = instances.scores.argsort(descending=True)[:_MOST_INSTANCES]
     order = order[instances.scores[order] >= _LEAST_INSTANCE_SCORE]
-    masks = instances.masks[order][None].to(torch.uint8)
-    masks = torch.nn.functional.interpolate(masks, size=(height, width), mode="nearest-exact")[0].bool()
+    masks = _resize_nearest(instances.masks[order], height, width)
     return InstanceSegmentation(masks, instances.labels[order], instances.scores[order])
+
+
+def _resize_nearest(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Resize (..., H, W), none or more, so that pixel centres stay in place as they do in the image."""
+    rows, columns = (
+        ((torch.arange(new, device=maps.device) + 0.5) * old / new).long()
+        for new, old in zip((height, width), maps.shape[-2:], strict=True)
+    )
+    return maps[..., rows[:, None], columns]
 
 
 def _draw_heat(image: NDArray[np.float32], semantic: torch.Tensor) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
+from modise_lightning.errors import UserError
 from modise_lightning.reporting.files import write_json_atomically, write_png_atomically
 from modise_lightning.reporting.overlay import draw_overlay
 from modise_lightning.structures import Category, Prediction
@@ -59,11 +60,12 @@ def export_prediction(
         synthetic_training_data: Whether the JSON warns that the model knows only phantoms.
 
     Raises:
-        ValueError: The stem is not a plain file name, the image and its prediction differ in size, or a
-            score is not a finite number. Nothing is written.
+        UserError: The stem is not a plain file name. Nothing is written.
+        ValueError: The image and its prediction differ in size, or a score is not a finite number. Nothing
+            is written.
     """
     if stem in {"", ".", ".."} or any(sign in "/\\" or not sign.isprintable() for sign in stem):
-        raise ValueError(f"{stem!r} is not a plain file name.")
+        raise UserError(f"{source}: {stem!r} cannot begin a file name; rename the image.")
     panoptic, instances = prediction.panoptic, prediction.instances
     if not image.shape == tuple(panoptic.segment_ids.shape) == tuple(instances.masks.shape[-2:]):
         raise ValueError(
