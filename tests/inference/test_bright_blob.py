@@ -19,10 +19,11 @@ MAMMOGRAMS = Path(__file__).parents[3] / "shared/data/cdd_cesm_512/Low energy im
 
 
 def breast(height: int, width: int) -> NDArray[np.float32]:
-    """Half an ellipse at the left border, with a bright skin line."""
+    """Half an ellipse at the left border, with a skin line that is brighter than what is inside."""
     y, x = np.mgrid[:height, :width]
-    radius = np.hypot((y - height / 2) / (0.45 * height), x / (0.8 * width))
-    image = np.where(radius < 1, 0.4, 0.0) + np.where((radius > 0.985) & (radius < 1), 0.5, 0.0)
+    tissue = np.hypot((y - height / 2) / (0.45 * height), x / (0.8 * width)) < 1
+    depth = ndimage.distance_transform_edt(np.pad(tissue, ((0, 0), (1, 0)), mode="edge"))[:, 1:]
+    image = 0.3 * tissue + 0.7 * (tissue & (depth < 0.022 * max(height, width)))
     return image.astype(np.float32)
 
 
@@ -39,8 +40,8 @@ def add_disc(
 @pytest.mark.parametrize("place", [(0.5, 0.3), (0.35, 0.45), (0.5, 0.02)])
 def test_finds_a_bright_disc_at_any_size(height: int, width: int, place: tuple[float, float]) -> None:
     image = breast(height, width)
-    disc = add_disc(image, (place[0] * height, place[1] * width), 0.06 * height, 0.8)
-    add_disc(image, (0.65 * height, 0.3 * width), 0.06 * height, 0.6)
+    disc = add_disc(image, (place[0] * height, place[1] * width), 0.06 * height, 0.6)
+    add_disc(image, (0.65 * height, 0.3 * width), 0.06 * height, 0.4)
     found = predict_bright_blob(image, category=1, num_categories=3).panoptic
     mask = found.segment_ids.numpy() == 1
     assert (mask & disc).sum() / (mask | disc).sum() > 0.7

@@ -70,6 +70,18 @@ def test_faint_instances_are_left_out() -> None:
     assert columns_of(draw_comparison([row(instances=(0,), score=0.31)], CATEGORIES, None), SKY) == {3}
 
 
+def test_of_many_instances_the_best_are_drawn() -> None:
+    many = row()
+    masks = torch.zeros((7, 400, 400), dtype=torch.bool)
+    masks[:, 60:160, 40:140] = True
+    scores = torch.tensor([0.9, 0.9, 0.9, 0.4, 0.9, 0.9, 0.9])
+    labels = torch.tensor([0, 0, 0, 1, 0, 0, 0])
+    many.prediction.instances = InstanceSegmentation(masks, labels, scores)
+    sheet = draw_comparison([many], CATEGORIES, None)
+    assert columns_of(sheet, SKY) == {3}
+    assert columns_of(sheet, ORANGE) == set()
+
+
 @pytest.mark.parametrize("heat", [0.0, 0.4, 1.0])
 def test_heat_is_the_colour_map_over_the_image(heat: float) -> None:
     sheet = draw_comparison([row(heat=heat)], CATEGORIES, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def rows(table: Table) -> list[list[str]]:
 
 
 def printed(table: Table) -> str:
-    console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 

@@ -18,7 +18,13 @@ from modise_lightning.structures import Category, InstanceSegmentation, Panoptic
 # Fainter or more instances would hide the others in a picture.
 _LEAST_INSTANCE_SCORE = 0.3
 _MOST_INSTANCES = 6
-_COLUMNS = ("image", "ground truth", "panoptic", f"instances (score ≥ {_LEAST_INSTANCE_SCORE})", "semantic")
+_COLUMNS = (
+    "image",
+    "ground truth",
+    "panoptic",
+    f"instances (≥ {_LEAST_INSTANCE_SCORE}, best {_MOST_INSTANCES})",
+    "semantic",
+)
 _CELL = 360  # pixels of a cell's longer side
 _NARROWEST = 210  # pixels of a column, so that its title fits
 _GAP = 10
