@@ -13,8 +13,8 @@ ONE_STEP = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "callbacks.progress=null",
-    "data.module.num_workers=0",
-    "data.module.batch_size=2",
+    "num_workers=0",
+    "batch_size=2",
     "data.module.evaluation_batch_size=2",
     "pictures.num_images=2",
 ]
