@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
 from modise_lightning.structures import Batch, Prediction
@@ -33,25 +34,25 @@ class Evaluation(lightning.Callback):
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Compare a batch of predictions with the ground truth."""
-        self._update(outputs["predictions"], batch)
+        self._update(outputs, batch)
 
     def on_test_batch_end(
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Compare a batch of predictions with the ground truth."""
-        self._update(outputs["predictions"], batch)
+        self._update(outputs, batch)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -68,7 +69,8 @@ class Evaluation(lightning.Callback):
         self.metrics.to(pl_module.device)
         self.metrics.reset()
 
-    def _update(self, predictions: Sequence[Prediction], batch: Batch) -> None:
+    def _update(self, outputs: STEP_OUTPUT, batch: Batch) -> None:
+        predictions: Sequence[Prediction] = cast(dict[str, Any], outputs)["predictions"]
         self.metrics.update(predictions, batch.targets)
 
     def _log(self, split: str, pl_module: lightning.LightningModule) -> None:

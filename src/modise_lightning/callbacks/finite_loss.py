@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from modise_lightning.errors import UserError
@@ -26,14 +27,14 @@ class FiniteLoss(lightning.Callback):
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: Batch,
         batch_idx: int,
     ) -> None:
         """Look at the last step's loss and keep this one's."""
         self._check()
         names = [record.file_name for record in batch.records]
-        self._last = (outputs["loss"].detach(), trainer.global_step, names)
+        self._last = (cast(dict[str, Any], outputs)["loss"].detach(), trainer.global_step, names)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Look before validation, where checkpoints are written."""
@@ -51,6 +52,6 @@ class FiniteLoss(lightning.Callback):
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss is {loss.item()} at step {step} (images {', '.join(names)}). Try a lower "
-                "optimizer.learning_rate, a longer optimizer.warmup_steps, or trainer.precision=32-true; the last "
-                "good weights are in the run's checkpoints folder."
+                "optimizer.learning_rate, a longer optimizer.warmup_steps, or trainer.precision=32-true; the "
+                "last good weights are in the run's checkpoints folder."
             )

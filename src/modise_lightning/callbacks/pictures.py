@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from modise_lightning.reporting.comparison import ComparisonRow, draw_comparison
 from modise_lightning.reporting.files import write_png_atomically
@@ -49,7 +50,7 @@ class PredictionPictures(lightning.Callback):
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: Any,
+        outputs: STEP_OUTPUT,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -57,7 +58,7 @@ class PredictionPictures(lightning.Callback):
         """Keep what the pictures show of a batch."""
         if not trainer.is_global_zero:
             return
-        for index, prediction in enumerate(outputs["predictions"]):
+        for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
             if len(self._rows) == self.num_images:
                 return
             height, width = batch.image_sizes[index]

@@ -1,4 +1,4 @@
-"""The set criterion: class, mask and Dice losses of all predictions after matching (Mask2Former, section 3.3)."""
+"""The set criterion: class, mask and Dice losses of all predictions after matching (Mask2Former, 3.3)."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class SetCriterion(nn.Module):
             targets: Segments of each image, all of the same size, which the mask logits cover.
 
         Returns:
-            ``loss``, the weighted total over all predictions; and, not weighted, ``class``, ``mask`` and ``dice``
-            of the last prediction and ``class_0`` ... of the earlier ones.
+            ``loss``, the weighted total over all predictions; and, not weighted, ``class``, ``mask`` and
+            ``dice`` of the last prediction and ``class_0`` ... of the earlier ones.
         """
         with torch.autocast(output.mask_logits.device.type, enabled=False):
             masks = [target.masks.float() for target in targets]

@@ -43,8 +43,8 @@ class HungarianMatcher:
             labels: For each image (N_b,) class indices.
 
         Returns:
-            (L, sum of N_b) int64: the query of each segment, or ``UNMATCHED`` where there are fewer queries than
-            segments; segments in the order of the images.
+            (L, sum of N_b) int64: the query of each segment, or ``UNMATCHED`` where there are fewer queries
+            than segments; segments in the order of the images.
         """
         counts = [len(own) for own in labels]
         num_predictions = len(output.class_logits)

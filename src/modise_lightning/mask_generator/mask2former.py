@@ -23,10 +23,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
-    """Both decoders under the class that knows how to initialise them: on their own, parts stay uninitialised.
+    """Both decoders under the class that knows how to initialise them: alone, parts stay uninitialised.
 
-    ``post_init`` would not do: in subclasses from outside transformers it leaves out every module whose parameters
-    are all in its children, such as the deformable attention.
+    ``post_init`` would not do: in subclasses from outside transformers it leaves out every module whose
+    parameters are all in its children, such as the deformable attention.
     """
 
     def __init__(self, config: Mask2FormerConfig, feature_channels: Sequence[int]) -> None:
@@ -114,7 +114,7 @@ class Mask2FormerMaskGenerator(nn.Module):
         )
 
     def _initialise(self, file: Path) -> None:
-        """Start from a published Mask2Former; what depends on the backbone or the number of queries stays fresh."""
+        """Start from a published Mask2Former; what depends on the backbone or the queries stays fresh."""
         if not file.is_file():
             raise UserError(f"mask_generator: '{file}' is missing. Download the repository again.")
         prefixes = {
