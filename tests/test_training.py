@@ -179,6 +179,7 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
     cv2.imwrite(str(images / "a.png"), pixels)
     cv2.imwrite(str(images / "b.tif"), cv2.resize(pixels, (150, 90)))
     cv2.imwrite(str(images / "c.jpg"), (pixels // 256).astype(np.uint8))
+    cv2.imwrite(str(images / "c.png"), pixels)
     checkpoint = trained / "checkpoints" / "best.ckpt"
     # An untrained model is sure of nothing: a low threshold makes it say something.
     overrides = [
@@ -188,8 +189,8 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
         "+overrides.inference.overlap_threshold=0",
     ]
     written = predict(compose_config("predict", overrides, tmp_path / "out"))
-    assert [file.name for file in written] == ["a.json", "b.json", "c.json"]
-    for file, size in zip(written, [pixels.shape, (90, 150), pixels.shape], strict=True):
+    assert [file.name for file in written] == ["a.json", "b.json", "c_jpg.json", "c_png.json"]
+    for file, size in zip(written, [pixels.shape, (90, 150), pixels.shape, pixels.shape], strict=True):
         content = json.loads(file.read_text())
         assert (content["height"], content["width"]) == size
         assert "synthetic phantom" in content["notice"]

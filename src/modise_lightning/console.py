@@ -13,7 +13,7 @@ _LOUD_LOGGERS = (
     "httpx",
     "fsspec",
 )
-# Expected here: frozen parts stay in evaluation mode; the run folder already holds Hydra's files; the test has
+# Expected here: frozen parts stay in evaluation mode; the run folder already holds other files; the test has
 # a trainer of its own; small datasets have few batches, and load fast enough without worker processes.
 _EXPECTED_WARNINGS = (
     r".*module\(s\) in eval mode at the start of training.*",

@@ -21,6 +21,7 @@ def predict(config: DictConfig) -> list[Path]:
     Raises:
         UserError: Nothing to read, or some images could not be read (the others are done first).
     """
+    from collections import Counter
     from pathlib import Path
 
     from rich.console import Console
@@ -37,6 +38,7 @@ def predict(config: DictConfig) -> list[Path]:
     quieten_libraries()
     check_config(config)
     files = find_images(Path(config.input))
+    stems = Counter(file.stem for file in files)
     module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides)
     longest_side = trained.data.module.evaluation_transform.longest_side
     predictor = Predictor(module.segmenter, module.inference, longest_side=longest_side, device=config.device)
@@ -54,7 +56,7 @@ def predict(config: DictConfig) -> list[Path]:
             continue
         exported = export_prediction(
             folder,
-            file.stem,
+            file.stem if stems[file.stem] == 1 else file.name.replace(".", "_"),
             image,
             predictor(image),
             categories_of(trained),
