@@ -15,7 +15,7 @@ ONE_STEP = [
     "callbacks.progress=null",
     "num_workers=0",
     "batch_size=2",
-    "data.module.evaluation_batch_size=2",
+    "evaluation_batch_size=2",
     "pictures.num_images=2",
 ]
 
