@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Mask2FormerConfig
-from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerHungarianMatcher, Mask2FormerLoss
 
+from modise_lightning.errors import UserError
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
@@ -95,7 +95,7 @@ def reference_losses(output: SegmenterOutput, targets: list[PanopticSegmentation
 
 
 @pytest.mark.usefixtures("same_points")
-@pytest.mark.parametrize("counts", [[2, 3], [1, 0], [4, 1, 2], [7, 1]])
+@pytest.mark.parametrize("counts", [[2, 3], [1, 0], [4, 1, 2], [12, 1]])
 def test_losses_and_gradients_equal_transformers(counts: list[int]) -> None:
     targets = make_targets(counts)
     output = make_output(3, len(counts), 6)
@@ -178,33 +178,87 @@ def test_a_perfect_prediction_costs_almost_nothing() -> None:
     assert worse["mask"] > 20 * losses["mask"]
 
 
-def test_the_order_of_the_queries_does_not_matter() -> None:
-    output, targets = make_output(2, 2, 6), make_targets([2, 3])
-    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+@given(order=st.permutations(range(6)), seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_matches_follow_the_order_of_the_queries(order: list[int], seed: int) -> None:
+    output, targets = make_output(2, 2, 6, seed), make_targets([2, 3], seed)
     permuted = SegmenterOutput(output.class_logits[:, :, order], output.mask_logits[:, :, order])
-    values = []
-    for each in (output, permuted):
-        torch.manual_seed(0)
-        values.append(criterion()(each, targets)["loss"].item())
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    masks, labels = [target.masks.float() for target in targets], [target.labels for target in targets]
+    matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
+    matched, after = (
+        matcher(each, masks, labels, torch.Generator().manual_seed(seed)) for each in (output, permuted)
+    )
+    assert torch.equal(torch.tensor(order)[after], matched)
+    before_loss, after_loss = (
+        criterion()(each, targets, torch.Generator().manual_seed(seed))["loss"].item()
+        for each in (output, permuted)
+    )
+    assert after_loss == pytest.approx(before_loss, rel=1e-5)
 
 
-def _count_in_process(rank: int, counts: list[int], store: str, results: Any) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    output = make_output(1, 1, 6)
-    torch.manual_seed(0)
-    results[rank] = criterion()(output, make_targets([counts[rank]]))["dice"].item()
-    torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("same_points")
+@pytest.mark.parametrize("counts", [[2, 0, 5], [8, 1]])
+def test_matches_equal_transformers(counts: list[int]) -> None:
+    output, targets = make_output(3, len(counts), 6), make_targets(counts)
+    masks, labels = [target.masks.float() for target in targets], [target.labels for target in targets]
+    matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
+    theirs = Mask2FormerHungarianMatcher(cost_class=2.0, cost_mask=5.0, cost_dice=5.0, num_points=NUM_POINTS)
+    matched = matcher(output, masks, labels).split(counts, dim=1)
+    for prediction in range(3):
+        expected = theirs(output.mask_logits[prediction], output.class_logits[prediction], masks, labels)
+        for own, (queries, segments) in zip(matched, expected, strict=True):
+            wanted = torch.full_like(own[prediction], UNMATCHED)
+            wanted[segments] = queries
+            assert torch.equal(own[prediction], wanted)
 
 
-def test_masks_are_counted_over_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = tmp_path_factory.mktemp("store") / "store"
-    with torch.multiprocessing.Manager() as manager:
-        results = manager.dict()
-        torch.multiprocessing.spawn(_count_in_process, args=([3, 1], str(store), results), nprocs=2)
-        found = dict(results)
-    for rank, count in enumerate([3, 1]):
-        torch.manual_seed(0)
-        alone = criterion()(make_output(1, 1, 6), make_targets([count]))["dice"].item()
-        # Alone a process divides by its own masks; together both divide by the mean, 2.
-        assert found[rank] == pytest.approx(alone * count / 2, rel=1e-5)
+def test_a_query_that_is_no_number_is_the_last_choice() -> None:
+    output, (target,) = make_output(1, 1, 3), make_targets([2])
+    output.mask_logits[0, 0, 1] = torch.nan
+    matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
+    matched = matcher(output, [target.masks.float()], [target.labels])
+    assert sorted(matched[0].tolist()) == [0, 2]
+
+
+def test_equal_generators_give_equal_losses() -> None:
+    output, targets = make_output(2, 2, 6), make_targets([2, 1])
+    first, again, other = (
+        criterion()(output, targets, torch.Generator().manual_seed(seed))["loss"].item() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_losses_are_computed_in_float32_whatever_the_network_used() -> None:
+    output, targets = make_output(2, 2, 6), make_targets([2, 1])
+    half = SegmenterOutput(output.class_logits.bfloat16(), output.mask_logits.bfloat16())
+    same = SegmenterOutput(half.class_logits.float(), half.mask_logits.float())
+    # Queries so much alike that costs in half precision would mix them up.
+    close = make_output(2, 2, 30)
+    for logits in (close.mask_logits, close.class_logits):
+        logits[:] = logits[:, :, :1] + 1e-4 * logits
+    for under_autocast, plain in ((half, same), (close, close)):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = criterion()(under_autocast, targets, torch.Generator().manual_seed(0))
+        expected = criterion()(plain, targets, torch.Generator().manual_seed(0))
+        for name, value in found.items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, expected[name]), name
+
+
+def test_void_is_outside_of_every_segment() -> None:
+    output, (target,) = make_output(1, 1, 6), make_targets([2])
+    with_void = PanopticSegmentation(target.segment_ids.clone(), target.labels)
+    with_void.segment_ids[target.segment_ids == 0] = -1
+    expected, found = (
+        criterion()(output, [each], torch.Generator().manual_seed(0))["loss"] for each in (target, with_void)
+    )
+    assert torch.equal(expected, found)
+
+
+def test_targets_that_do_not_fit_the_batch_are_refused() -> None:
+    targets = make_targets([1, 1])
+    with pytest.raises(UserError, match="2 images have 1 targets"):
+        criterion()(make_output(1, 2, 3), targets[:1])
+    targets[1].segment_ids = targets[1].segment_ids[:16]
+    with pytest.raises(UserError, match=r"different sizes, \(16, 48\) and \(32, 48\)"):
+        criterion()(make_output(1, 2, 3), targets)

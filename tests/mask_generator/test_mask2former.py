@@ -14,7 +14,7 @@ from modise_lightning.structures import FeaturePyramid
 CHANNELS = (16, 32, 64, 128)
 
 
-def reference(num_queries: int = 5) -> Mask2FormerForUniversalSegmentation:
+def reference(pre_norm: bool = False) -> Mask2FormerForUniversalSegmentation:
     backbone = SwinConfig(
         embed_dim=16,
         depths=[1, 1, 1, 1],
@@ -33,7 +33,8 @@ def reference(num_queries: int = 5) -> Mask2FormerForUniversalSegmentation:
         num_attention_heads=4,
         dim_feedforward=40,
         dropout=0.0,
-        num_queries=num_queries,
+        pre_norm=pre_norm,
+        num_queries=5,
         num_labels=3,
     )
     torch.manual_seed(0)
@@ -41,7 +42,12 @@ def reference(num_queries: int = 5) -> Mask2FormerForUniversalSegmentation:
 
 
 def build(
-    weights: str = "random", channels: tuple[int, ...] = CHANNELS, **changes: int
+    weights: str = "random",
+    channels: tuple[int, ...] = CHANNELS,
+    *,
+    pre_norm: bool = False,
+    dropout: float = 0.0,
+    **changes: int,
 ) -> Mask2FormerMaskGenerator:
     sizes = {
         "hidden_channels": 32,
@@ -55,7 +61,8 @@ def build(
     }
     return Mask2FormerMaskGenerator(
         feature_channels=channels,
-        dropout=0.0,
+        pre_norm=pre_norm,
+        dropout=dropout,
         weights=weights,
         repository="published/model",
         files=[],
@@ -69,15 +76,16 @@ def published(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_masks_and_states_equal_transformers(published: Path) -> None:
-    model = reference()
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_masks_and_states_equal_transformers(published: Path, pre_norm: bool) -> None:
+    model = reference(pre_norm)
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         expected = model(images)
         maps = model.model.pixel_level_module.encoder(images).feature_maps
         decoded = model.model.pixel_level_module.decoder(list(maps))
         modules = model.model.transformer_module(list(decoded.multi_scale_features), decoded.mask_features)
-        output = build(str(published)).eval()(FeaturePyramid(*maps))
+        output = build(str(published), pre_norm=pre_norm).eval()(FeaturePyramid(*maps))
     assert output.mask_logits.shape == (4, 2, 5, 16, 24)
     assert torch.equal(output.mask_logits[-1], expected.masks_queries_logits)
     for own, theirs in zip(output.mask_logits, modules.masks_queries_logits, strict=True):
@@ -115,6 +123,35 @@ def test_initialisation_does_not_depend_on_what_memory_held() -> None:
     torch.manual_seed(1)
     second = build().state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dropout_leaves_no_prediction_out() -> None:
+    torch.manual_seed(0)
+    model = build(dropout=0.9).train()
+    features = FeaturePyramid(
+        *(
+            torch.randn(1, channels, size, size)
+            for channels, size in zip(CHANNELS, (16, 8, 4, 2), strict=True)
+        )
+    )
+    for _ in range(4):
+        assert len(model(features).mask_logits) == 4
+
+
+def test_every_parameter_that_makes_masks_gets_a_finite_gradient() -> None:
+    torch.manual_seed(0)
+    model = build().train()
+    features = FeaturePyramid(
+        *(
+            torch.randn(2, channels, size, size)
+            for channels, size in zip(CHANNELS, (16, 8, 4, 2), strict=True)
+        )
+    )
+    output = model(features)
+    (output.mask_logits.square().mean() + output.hidden_states.sin().mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
 
 
 def test_other_channels_and_queries_stay_fresh(published: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from modise_lightning.errors import UserError
 from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
 from modise_lightning.losses.point_sampling import choose_uncertain_points, sample_points
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
@@ -50,25 +51,38 @@ class SetCriterion(nn.Module):
             class_cost=class_weight, mask_cost=mask_weight, dice_cost=dice_weight, num_points=num_points
         )
 
-    def forward(self, output: SegmenterOutput, targets: Sequence[PanopticSegmentation]) -> dict[str, Tensor]:
+    def forward(
+        self,
+        output: SegmenterOutput,
+        targets: Sequence[PanopticSegmentation],
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """Compute the losses, in float32 whatever the precision of the network.
 
         Args:
             output: L predictions of B images.
-            targets: Segments of each image, all of the same size, which the mask logits cover.
+            targets: Segments of each image, all of the same size, which the mask logits cover. Void pixels
+                are outside of every segment.
+            generator: Of the sampled points, on the device of the output; PyTorch's own if None.
 
         Returns:
             ``loss``, the weighted total over all predictions; and, not weighted, ``class``, ``mask`` and
             ``dice`` of the last prediction and ``class_0`` ... of the earlier ones.
+
+        Raises:
+            UserError: The targets are not one an image, or of different sizes.
         """
+        _check_targets(targets, output.mask_logits.shape[1])
         with torch.autocast(output.mask_logits.device.type, enabled=False):
             masks = [target.masks.float() for target in targets]
             labels = [target.labels for target in targets]
-            queries = self.matcher(output, masks, labels)
+            queries = self.matcher(output, masks, labels, generator)
             image_of = torch.cat([torch.full_like(own, image) for image, own in enumerate(labels)])
             classes = self.class_losses(output.class_logits.float(), queries, image_of, torch.cat(labels))
             count = _mean_over_processes(len(image_of), output.mask_logits.device)
-            mask, dice = self.mask_losses(output.mask_logits, queries, image_of, torch.cat(masks), count)
+            mask, dice = self.mask_losses(
+                output.mask_logits, queries, image_of, torch.cat(masks), count, generator
+            )
         total = self.class_weight * classes + self.mask_weight * mask + self.dice_weight * dice
         losses = {"loss": total.sum()}
         for name, values in (("class", classes), ("mask", mask), ("dice", dice)):
@@ -89,19 +103,28 @@ class SetCriterion(nn.Module):
         Returns:
             (L,) averages, weighted by the classes' weights.
         """
-        num_predictions, _, _, num_classes = class_logits.shape
+        num_predictions, num_images, num_queries, num_classes = class_logits.shape
         no_object = num_classes - 1
-        wanted = torch.full(class_logits.shape[:3], no_object, device=class_logits.device)
-        matched = queries != UNMATCHED
-        prediction, segment = matched.nonzero(as_tuple=True)
-        wanted[prediction, image_of[segment], queries[matched]] = labels[segment]
+        # Unmatched segments write to one query more, cut off later: selecting them would wait for the device.
+        shape = (num_predictions, num_images, num_queries + 1)
+        wanted = torch.full(shape, no_object, device=class_logits.device)
+        prediction = torch.arange(num_predictions, device=class_logits.device)[:, None]
+        query = torch.where(queries == UNMATCHED, num_queries, queries)
+        wanted[prediction, image_of[None], query] = labels[None].expand_as(query)
+        wanted = wanted[..., :num_queries]
         weights = torch.where(wanted == no_object, self.no_object_weight, 1.0)
         entropy = cross_entropy(class_logits.flatten(0, 2), wanted.flatten(), reduction="none")
         weighted = entropy.view_as(weights) * weights
         return weighted.view(num_predictions, -1).sum(1) / weights.view(num_predictions, -1).sum(1)
 
     def mask_losses(
-        self, mask_logits: Tensor, queries: Tensor, image_of: Tensor, masks: Tensor, count: Tensor
+        self,
+        mask_logits: Tensor,
+        queries: Tensor,
+        image_of: Tensor,
+        masks: Tensor,
+        count: Tensor,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Compute the mask losses of the matched queries at sampled points.
 
@@ -111,6 +134,7 @@ class SetCriterion(nn.Module):
             image_of: (N,) image of each segment.
             masks: (N, H, W) float ground truth.
             count: Number of masks to divide by.
+            generator: Of the sampled points; PyTorch's own if None.
 
         Returns:
             Binary cross-entropy and Dice loss, each (L,).
@@ -128,6 +152,7 @@ class SetCriterion(nn.Module):
             num_points=self.num_points,
             oversample_ratio=self.oversample_ratio,
             importance_ratio=self.importance_ratio,
+            generator=generator,
         )
         sampled = sample_points(flat, points).view(num_predictions, num_segments, self.num_points)
         # Every prediction's points of a mask in one call: the masks are not repeated.
@@ -141,9 +166,22 @@ class SetCriterion(nn.Module):
         return (entropy * weights).sum(1) / count, (dice * weights).sum(1) / count
 
 
+def _check_targets(targets: Sequence[PanopticSegmentation], num_images: int) -> None:
+    if len(targets) != num_images:
+        raise UserError(
+            f"criterion: {num_images} images have {len(targets)} targets. Give one target an image."
+        )
+    sizes = sorted({tuple(target.segment_ids.shape) for target in targets})
+    if len(sizes) > 1:
+        raise UserError(
+            f"criterion: the targets of a batch have different sizes, {sizes[0]} and {sizes[-1]}. "
+            "Pad them to the size of the batch's images."
+        )
+
+
 def _mean_over_processes(count: int, device: torch.device) -> Tensor:
     """Average the number of masks over all processes, at least 1, so that each mask counts the same."""
-    total = torch.tensor(float(count), device=device)
+    total = torch.full((), float(count), device=device)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(total)
         total = total / torch.distributed.get_world_size()

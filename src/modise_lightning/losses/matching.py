@@ -34,13 +34,20 @@ class HungarianMatcher:
         self.num_points = num_points
 
     @torch.no_grad()
-    def __call__(self, output: SegmenterOutput, masks: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def __call__(
+        self,
+        output: SegmenterOutput,
+        masks: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Match.
 
         Args:
             output: L predictions of B images.
             masks: For each image (N_b, H, W) float ground truth.
             labels: For each image (N_b,) class indices.
+            generator: Of random numbers, on the device of the output; PyTorch's own if None.
 
         Returns:
             (L, sum of N_b) int64: the query of each segment, or ``UNMATCHED`` where there are fewer queries
@@ -50,17 +57,26 @@ class HungarianMatcher:
         num_predictions = len(output.class_logits)
         if not sum(counts):
             return torch.empty(num_predictions, 0, dtype=torch.int64, device=output.class_logits.device)
-        costs = self.costs(output, masks, labels).nan_to_num().cpu().numpy()
+        costs = self.costs(output, masks, labels, generator)
+        # A query that is no number is the last choice: the assignment itself refuses such costs.
+        worst = torch.finfo(costs.dtype).max
+        on_cpu = costs.nan_to_num(nan=worst, posinf=worst, neginf=worst).cpu().numpy()
         matched = np.full((num_predictions, sum(counts)), UNMATCHED)
         first = 0
         for image, count in enumerate(counts):
             for prediction in range(num_predictions):
-                queries, segments = linear_sum_assignment(costs[prediction, image, :, :count])
+                queries, segments = linear_sum_assignment(on_cpu[prediction, image, :, :count])
                 matched[prediction, first + segments] = queries
             first += count
         return torch.from_numpy(matched).to(output.class_logits.device)
 
-    def costs(self, output: SegmenterOutput, masks: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def costs(
+        self,
+        output: SegmenterOutput,
+        masks: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Compute the cost of each query for each segment.
 
         Returns:
@@ -70,7 +86,7 @@ class HungarianMatcher:
         most = max(len(own) for own in labels)
         device = output.mask_logits.device
         # One set of points an image, shared by all its masks and predictions.
-        points = torch.rand(num_images, self.num_points, 2, device=device)
+        points = torch.rand(num_images, self.num_points, 2, device=device, generator=generator)
         logits = output.mask_logits.float().transpose(0, 1).flatten(1, 2)
         logits = sample_points(logits, points)  # (B, L * Q, P)
         truth = torch.stack(

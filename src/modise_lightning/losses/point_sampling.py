@@ -22,7 +22,12 @@ def sample_points(masks: Tensor, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def choose_uncertain_points(
-    mask_logits: Tensor, *, num_points: int, oversample_ratio: float, importance_ratio: float
+    mask_logits: Tensor,
+    *,
+    num_points: int,
+    oversample_ratio: float,
+    importance_ratio: float,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Choose points where masks are least certain, and some anywhere.
 
@@ -31,14 +36,17 @@ def choose_uncertain_points(
         num_points: P, points a mask.
         oversample_ratio: Candidates for each point; the P * importance_ratio with logits nearest 0 are taken.
         importance_ratio: Share of points chosen for their uncertainty; the others are uniform.
+        generator: Of random numbers, on the device of the logits; PyTorch's own if None.
 
     Returns:
         (N, P, 2) in [0, 1].
     """
     count, device = len(mask_logits), mask_logits.device
-    candidates = torch.rand(count, int(num_points * oversample_ratio), 2, device=device)
+    num_candidates = int(num_points * oversample_ratio)
+    candidates = torch.rand(count, num_candidates, 2, device=device, generator=generator)
     uncertainty = -sample_points(mask_logits, candidates)[:, 0].abs()
     num_uncertain = int(importance_ratio * num_points)
     chosen = uncertainty.topk(num_uncertain, dim=1).indices
     uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    return torch.cat([uncertain, torch.rand(count, num_points - num_uncertain, 2, device=device)], dim=1)
+    anywhere = torch.rand(count, num_points - num_uncertain, 2, device=device, generator=generator)
+    return torch.cat([uncertain, anywhere], dim=1)

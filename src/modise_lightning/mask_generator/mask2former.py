@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +13,9 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from modise_lightning.errors import UserError
+from modise_lightning.mask_generator.pretrained import start_from_published
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
-from modise_lightning.weights import locate, read_state_dict
-
-_LOGGER = logging.getLogger(__name__)
+from modise_lightning.weights import locate
 
 
 class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
@@ -50,6 +46,7 @@ class Mask2FormerMaskGenerator(nn.Module):
         pixel_decoder_feedforward: int,
         decoder_layers: int,
         decoder_feedforward: int,
+        pre_norm: bool,
         dropout: float,
         weights: str,
         repository: str,
@@ -66,6 +63,7 @@ class Mask2FormerMaskGenerator(nn.Module):
             pixel_decoder_feedforward: Width of their feed-forward parts.
             decoder_layers: L - 1 layers of masked attention; the learned queries give one prediction more.
             decoder_feedforward: Width of their feed-forward parts.
+            pre_norm: Normalise before each part of a decoder layer instead of after it.
             dropout: In both decoders, in [0, 1).
             weights: ``random``, ``hub``, or the local copy of a published Mask2Former to start from.
             repository: Published id on the Hugging Face hub.
@@ -85,7 +83,7 @@ class Mask2FormerMaskGenerator(nn.Module):
             num_attention_heads=num_heads,
             dropout=dropout,
             dim_feedforward=decoder_feedforward,
-            pre_norm=False,
+            pre_norm=pre_norm,
             num_queries=num_queries,
             common_stride=4,
             feature_strides=[4, 8, 16, 32],
@@ -94,9 +92,11 @@ class Mask2FormerMaskGenerator(nn.Module):
         decoders = _Decoders(config, feature_channels)
         self.pixel_decoder = decoders.pixel_decoder
         self.transformer_module = decoders.transformer_module
-        folder = locate(part="mask_generator", weights=weights, repository=repository, patterns=files)
-        if folder is not None:
-            self._initialise(folder / "model.safetensors" if folder.is_dir() else folder)
+        # transformers also leaves whole layers out with this probability, and with them their predictions.
+        self.transformer_module.decoder.layerdrop = 0.0
+        path = locate(part="mask_generator", weights=weights, repository=repository, patterns=files)
+        if path is not None:
+            start_from_published(self, path)
 
     def forward(self, features: FeaturePyramid) -> MaskGeneratorOutput:
         """Predict masks.
@@ -112,44 +112,3 @@ class Mask2FormerMaskGenerator(nn.Module):
             mask_logits=torch.stack(output.masks_queries_logits),
             mask_features=decoded.mask_features,
         )
-
-    def _initialise(self, file: Path) -> None:
-        """Start from a published Mask2Former; what depends on the backbone or the queries stays fresh."""
-        if not file.is_file():
-            raise UserError(f"mask_generator: '{file}' is missing. Download the repository again.")
-        prefixes = {
-            "model.pixel_level_module.decoder.": "pixel_decoder.",
-            "model.transformer_module.": "transformer_module.",
-        }
-        published = {
-            own + name.removeprefix(theirs): tensor
-            for name, tensor in read_state_dict(file).items()
-            for theirs, own in prefixes.items()
-            if name.startswith(theirs)
-        }
-        own = self.state_dict()
-        if own.keys() != published.keys():
-            missing, unexpected = sorted(own.keys() - published.keys()), sorted(published.keys() - own.keys())
-            raise UserError(
-                f"mask_generator: '{file}' is not a Mask2Former with these layers "
-                f"(missing: {missing[:3]}, unexpected: {unexpected[:3]})."
-            )
-        fresh = sorted(name for name, tensor in published.items() if tensor.shape != own[name].shape)
-        refused = [name for name in fresh if not name.startswith(_MAY_DIFFER)]
-        if refused:
-            raise UserError(
-                f"mask_generator: '{file}' has other sizes than configured: "
-                f"{refused[0]} is {tuple(published[refused[0]].shape)}, here {tuple(own[refused[0]].shape)}."
-            )
-        self.load_state_dict(
-            {name: tensor for name, tensor in published.items() if name not in fresh}, strict=False
-        )
-        _LOGGER.info("mask generator: started from %s; fresh: %s", file, ", ".join(fresh) or "nothing")
-
-
-# They take the backbone's channels, or are one row a query.
-_MAY_DIFFER = (
-    "pixel_decoder.input_projections.",
-    "pixel_decoder.adapter_",
-    "transformer_module.queries_",
-)
