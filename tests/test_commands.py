@@ -85,4 +85,4 @@ def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
     assert where.stdout.startswith(str(site))
     shown = run("-m", "modise_lightning.train", "--cfg", "job", folder=tmp_path, path=site)
     assert shown.returncode == 0, shown.stderr
-    assert "learning_rate: 0.001" in shown.stdout
+    assert "modise_lightning.optimization.OptimizerFactory" in shown.stdout

@@ -181,12 +181,13 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
     cv2.imwrite(str(images / "c.jpg"), (pixels // 256).astype(np.uint8))
     cv2.imwrite(str(images / "c.png"), pixels)
     checkpoint = trained / "checkpoints" / "best.ckpt"
-    # An untrained model is sure of nothing: a low threshold makes it say something.
+    # A model of four steps is sure of nothing: low thresholds make it say something.
     overrides = [
         f"checkpoint={checkpoint}",
         f"input={images}",
         "+overrides.inference.score_threshold=0.01",
         "+overrides.inference.overlap_threshold=0",
+        "+overrides.inference.mask_threshold=0.05",
     ]
     written = predict(compose_config("predict", overrides, tmp_path / "out"))
     assert [file.name for file in written] == ["a.json", "b.json", "c_jpg.json", "c_png.json"]
