@@ -12,12 +12,19 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import settings
 from omegaconf import DictConfig, open_dict
 
 from modise_lightning.command_line import config_directory
 from tiny_runs import phantom_overrides
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+# Continuous integration tries the same examples each time; on a developer's machine new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True, scope="session")
