@@ -17,7 +17,7 @@ PARTS = {
     "metrics",
     "data",
 }
-SHARED = {"structures", "errors", "weights", "clip"}
+SHARED = {"structures", "errors", "weights", "clip", "atomic_files"}
 KNOW_LIGHTNING = {
     "lightning_module",
     "data",

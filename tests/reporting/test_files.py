@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.reporting.files import (
-    write_bytes_atomically,
     write_json_atomically,
     write_png_atomically,
 )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.data.prepared import (
     FOLDS_NAME,
     IMAGE_FOLDER,
@@ -15,7 +16,6 @@ from modise_lightning.data.prepared import (
     PANOPTIC_FOLDER,
     PreparedEntry,
     PreparedSegment,
-    write_atomically,
 )
 from modise_lightning.structures import ImageRecord
 
@@ -92,7 +92,7 @@ class PreparationJournal:
 
     def write(self, images: Iterable[FinishedImage]) -> None:
         """Replace the file by these images in this order."""
-        write_atomically(self.path, "".join(map(_to_json, images)).encode())
+        write_bytes_atomically(self.path, "".join(map(_to_json, images)).encode())
 
 
 def remove_unfinished_files(root: Path, finished: Collection[str]) -> None:

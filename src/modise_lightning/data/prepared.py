@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.structures import Category, ImageRecord
 
 INDEX_NAME = "panoptic.json"
@@ -186,8 +185,8 @@ def write_index(
         for entry, fold in zip(entries, folds, strict=True)
     }
     folds_file = {"seed": fold_seed, "num_folds": max(folds) + 1, "images": fold_table}
-    write_atomically(root / FOLDS_NAME, json.dumps(folds_file, indent=1).encode())
-    write_atomically(root / INDEX_NAME, json.dumps(index).encode())
+    write_bytes_atomically(root / FOLDS_NAME, json.dumps(folds_file, indent=1).encode())
+    write_bytes_atomically(root / INDEX_NAME, json.dumps(index).encode())
 
 
 def _check_index(
@@ -216,18 +215,4 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     succeeded, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not succeeded:
         raise ValueError(f"{path}: the image cannot be encoded.")
-    write_atomically(path, data.tobytes())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name in its folder, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_bytes_atomically(path, data.tobytes())

@@ -1,29 +1,15 @@
-"""Writes files under a temporary name first, so that no reader ever sees half of one."""
+"""Writes JSON and PNG files whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Write a file; its folder is made if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from modise_lightning.atomic_files import write_bytes_atomically
 
 
 def write_json_atomically(path: Path, content: object) -> None:
