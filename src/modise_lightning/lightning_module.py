@@ -68,7 +68,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Predict the images of a batch at their stored size."""
-        output = self.segmenter(batch.images)
+        output = self.segmenter(batch.images, final_only=True)
         height, width = batch.images.shape[-2:]
         stored_sizes = [(record.height, record.width) for record in batch.records]
         return self.inference(output, (height, width), batch.image_sizes, stored_sizes)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import merge_windows, split_into_windows
-from modise_lightning.structures import FeaturePyramid, SegmenterOutput
+from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput, SegmenterOutput
 
 
 class Segmenter(nn.Module):
@@ -52,11 +52,14 @@ class Segmenter(nn.Module):
         height, width = images.shape[-2:]
         return pyramid if size is None else merge_windows(pyramid, offsets, len(images), (height, width))
 
-    def forward(self, images: Tensor) -> SegmenterOutput:
+    def forward(self, images: Tensor, final_only: bool = False) -> SegmenterOutput:
         """Predict masks and classes.
 
         Args:
             images: (B, 3, H, W) in [0, 1]; H and W multiples of 32.
+            final_only: Classify only the last of the L predictions, the result; training needs all.
         """
-        masks = self.mask_generator(self.extract_features(images))
-        return SegmenterOutput(class_logits=self.classifier(masks), mask_logits=masks.mask_logits)
+        masks: MaskGeneratorOutput = self.mask_generator(self.extract_features(images))
+        if final_only:
+            masks = masks.final()
+        return SegmenterOutput(self.classifier(masks), masks.mask_embeddings, masks.mask_features)

@@ -198,13 +198,17 @@ class MaskGeneratorOutput:
 
     Attributes:
         hidden_states: (L, B, Q, C) layer-normed query states.
-        mask_logits: (L, B, Q, H / 4, W / 4).
-        mask_features: (B, C, H / 4, W / 4) per-pixel embeddings that the masks are products of.
+        mask_embeddings: (L, B, Q, C); the mask logits are their products with the mask features.
+        mask_features: (B, C, H / 4, W / 4) per-pixel embeddings.
     """
 
     hidden_states: Tensor
-    mask_logits: Tensor
+    mask_embeddings: Tensor
     mask_features: Tensor
+
+    def final(self) -> MaskGeneratorOutput:
+        """Keep the last of the L predictions, which is the result."""
+        return replace(self, hidden_states=self.hidden_states[-1:], mask_embeddings=self.mask_embeddings[-1:])
 
 
 @dataclass
@@ -213,8 +217,14 @@ class SegmenterOutput:
 
     Attributes:
         class_logits: (L, B, Q, K + 1); the last class is "no object".
-        mask_logits: (L, B, Q, H / 4, W / 4).
+        mask_embeddings: (L, B, Q, C); the mask logits are their products with the mask features.
+        mask_features: (B, C, H / 4, W / 4) per-pixel embeddings.
     """
 
     class_logits: Tensor
-    mask_logits: Tensor
+    mask_embeddings: Tensor
+    mask_features: Tensor
+
+    def mask_logits(self, prediction: int = -1) -> Tensor:
+        """Compute the masks of one of the L predictions, by default the result; (B, Q, H / 4, W / 4)."""
+        return torch.einsum("bqc,bchw->bqhw", self.mask_embeddings[prediction], self.mask_features)

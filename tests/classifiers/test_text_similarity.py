@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, layer_norm, linear, relu
 
-from modise_lightning.classifiers.text_similarity import TextSimilarityClassifier, pool_masks
+from modise_lightning.classifiers.text_similarity import TextSimilarityClassifier
 from modise_lightning.structures import MaskGeneratorOutput
 
 TEXT_WIDTH, HIDDEN, MASK_WIDTH = 5, 8, 6
@@ -33,7 +33,7 @@ def output(seed: int = 0) -> MaskGeneratorOutput:
     generator = torch.Generator().manual_seed(seed)
     return MaskGeneratorOutput(
         hidden_states=torch.randn(2, 3, 4, HIDDEN, generator=generator),
-        mask_logits=torch.randn(2, 3, 4, 6, 7, generator=generator),
+        mask_embeddings=torch.randn(2, 3, 4, HIDDEN, generator=generator),
         mask_features=torch.randn(3, HIDDEN, 6, 7, generator=generator),
     )
 
@@ -48,7 +48,10 @@ def test_equals_the_formula_in_loops() -> None:
     for level in range(2):
         for image in range(3):
             for query in range(4):
-                inside = masks.mask_logits[level, image, query].sigmoid() > 0.5
+                logits = torch.einsum(
+                    "c,chw->hw", masks.mask_embeddings[level, image, query], masks.mask_features[image]
+                )
+                inside = logits.sigmoid() > 0.5
                 pooled = masks.mask_features[image][:, inside].mean(-1)
                 pooled = layer_norm(pooled, (HIDDEN,))
                 pooled = linear(
@@ -141,41 +144,10 @@ def test_bfloat16_keeps_the_similarity_exact_and_gradients_finite() -> None:
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
 
-def test_pooling_equals_loops() -> None:
-    masks = output()
-    pooled = pool_masks(masks.mask_features, masks.mask_logits)
-    for level in range(2):
-        for image in range(3):
-            for query in range(4):
-                inside = masks.mask_logits[level, image, query].sigmoid() > 0.5
-                expected = masks.mask_features[image][:, inside].mean(-1)
-                torch.testing.assert_close(pooled[level, image, query], expected)
-
-
-def test_pooling_trains_the_features_and_not_the_masks() -> None:
-    features = torch.randn(1, 2, 3, 3, requires_grad=True)
-    mask_logits = torch.full((1, 1, 1, 3, 3), -1.0)
-    mask_logits[0, 0, 0, 0, :2] = 1
-    mask_logits.requires_grad_()
-    pool_masks(features, mask_logits).sum().backward()
-    assert mask_logits.grad is None
-    expected = torch.zeros(3, 3)
-    expected[0, :2] = 0.5
-    torch.testing.assert_close(features.grad, expected.expand(1, 2, 3, 3))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("value", [-5.0, 5.0])
-def test_empty_and_full_masks_stay_finite(dtype: torch.dtype, value: float) -> None:
-    """A full mask of 256 x 256 sums more than float16 holds."""
-    features = torch.full((1, 2, 256, 256), 3.0, dtype=dtype)
-    pooled = pool_masks(features, torch.full((1, 1, 1, 256, 256), value))
-    torch.testing.assert_close(pooled, torch.full_like(pooled, 3.0 if value > 0 else 0.0), rtol=0.02, atol=0)
-
-
 def test_empty_mask_gives_finite_logits_and_gradients() -> None:
     head, masks = classifier([0, 1]), output()
-    masks.mask_logits.fill_(-1)
+    masks.mask_features.abs_()
+    masks.mask_embeddings.fill_(-1)
     masks.mask_features.requires_grad_()
     logits = head(masks)
     logits.square().sum().backward()

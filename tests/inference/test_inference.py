@@ -20,6 +20,7 @@ from modise_lightning.inference.panoptic import panoptic_segmentation
 from modise_lightning.inference.resize import resize_mask_logits
 from modise_lightning.inference.semantic import semantic_segmentation
 from modise_lightning.structures import SegmenterOutput
+from outputs import all_masks, output_with_masks
 
 CONFIG = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
 ISTHING = [True, True, False, False]
@@ -186,7 +187,7 @@ def make_output(num_images: int = 2) -> SegmenterOutput:
     null = 1 - probabilities.sum(-1, keepdim=True)
     class_logits = torch.cat([probabilities, null], -1).log()
     mask_logits = torch.stack(masks).logit(eps=1e-6)
-    return SegmenterOutput(
+    return output_with_masks(
         class_logits=torch.stack([-class_logits, class_logits]),
         mask_logits=torch.stack([-mask_logits, mask_logits]),
     )
@@ -202,7 +203,7 @@ def test_images_keep_their_own_sizes() -> None:
         assert prediction.instances.masks.shape[1:] == size
         classes = output.class_logits[-1, index].softmax(-1)[:, :-1]
         masks = resize_mask_logits(
-            output.mask_logits[-1, index],
+            output.mask_logits()[index],
             padded_size=(64, 64),
             image_size=image_sizes[index],
             output_size=size,
@@ -217,18 +218,18 @@ def test_images_keep_their_own_sizes() -> None:
 def test_the_output_is_not_changed() -> None:
     output, untouched = make_output(1), make_output(1)
     make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])
-    assert torch.equal(output.mask_logits, untouched.mask_logits)
+    assert torch.equal(output.mask_logits(), untouched.mask_logits())
 
 
 def test_half_precision_outputs_are_computed_in_single_precision() -> None:
     output = make_output(1)
-    half = SegmenterOutput(output.class_logits.bfloat16(), output.mask_logits.bfloat16())
+    half = output_with_masks(output.class_logits.bfloat16(), all_masks(output).bfloat16())
     prediction = make_inference()(half, (64, 64), [(64, 64)], [(64, 64)])[0]
     assert prediction.semantic.dtype == torch.float32
 
 
 def test_no_query_is_sure_enough() -> None:
-    output = SegmenterOutput(torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 4, 4))
+    output = output_with_masks(torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 4, 4))
     prediction = make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])[0]
     assert prediction.panoptic.segment_ids.tolist() == [[0] * 16] * 16
     assert prediction.panoptic.labels.tolist() == []

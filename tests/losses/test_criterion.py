@@ -1,6 +1,7 @@
 """The criterion equals transformers' Mask2FormerLoss on the same points, and holds its properties."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from modise_lightning.errors import UserError
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
+from outputs import all_masks, output_with_masks
 
 NUM_CLASSES = 3
 NUM_POINTS = 64
+CHANNELS = 5  # of mask embeddings and mask features
 
 
 def criterion(**changes: Any) -> SetCriterion:
@@ -34,9 +37,11 @@ def criterion(**changes: Any) -> SetCriterion:
 
 def make_output(predictions: int, images: int, queries: int, seed: int = 0) -> SegmenterOutput:
     generator = torch.Generator().manual_seed(seed)
+    class_logits = torch.randn(predictions, images, queries, NUM_CLASSES + 1, generator=generator)
     return SegmenterOutput(
-        class_logits=torch.randn(predictions, images, queries, NUM_CLASSES + 1, generator=generator),
-        mask_logits=3 * torch.randn(predictions, images, queries, 8, 12, generator=generator),
+        class_logits,
+        torch.randn(predictions, images, queries, CHANNELS, generator=generator),
+        torch.randn(images, CHANNELS, 8, 12, generator=generator),
     )
 
 
@@ -82,10 +87,10 @@ def reference_losses(output: SegmenterOutput, targets: list[PanopticSegmentation
     loss.empty_weight = torch.tensor([1.0] * NUM_CLASSES + [0.1])
     auxiliary = [
         {"masks_queries_logits": masks, "class_queries_logits": classes}
-        for masks, classes in zip(output.mask_logits[:-1], output.class_logits[:-1], strict=True)
+        for masks, classes in zip(all_masks(output)[:-1], output.class_logits[:-1], strict=True)
     ]
     found: dict[str, torch.Tensor] = loss(
-        output.mask_logits[-1],
+        output.mask_logits(),
         output.class_logits[-1],
         [target.masks.float() for target in targets],
         [target.labels for target in targets],
@@ -99,8 +104,9 @@ def reference_losses(output: SegmenterOutput, targets: list[PanopticSegmentation
 def test_losses_and_gradients_equal_transformers(counts: list[int]) -> None:
     targets = make_targets(counts)
     output = make_output(3, len(counts), 6)
-    output.mask_logits.requires_grad_()
-    output.class_logits.requires_grad_()
+    inputs = [output.class_logits, output.mask_embeddings, output.mask_features]
+    for each in inputs:
+        each.requires_grad_()
     losses = criterion()(output, targets)
     expected = reference_losses(output, targets)
     names = {"class": "loss_cross_entropy", "mask": "loss_mask", "dice": "loss_dice"}
@@ -115,15 +121,15 @@ def test_losses_and_gradients_equal_transformers(counts: list[int]) -> None:
         for name, value in expected.items()
     )
     assert losses["loss"].item() == pytest.approx(torch.as_tensor(total).item(), rel=1e-5)
-    own_gradients = torch.autograd.grad(losses["loss"], [output.mask_logits, output.class_logits])
-    their_gradients = torch.autograd.grad(total, [output.mask_logits, output.class_logits])  # type: ignore[arg-type]
+    own_gradients = torch.autograd.grad(losses["loss"], inputs)
+    their_gradients = torch.autograd.grad(total, inputs)  # type: ignore[arg-type]
     for own_gradient, their_gradient in zip(own_gradients, their_gradients, strict=True):
         assert torch.allclose(own_gradient, their_gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_no_lesion_in_the_batch_is_right() -> None:
     output = make_output(2, 2, 4)
-    output.mask_logits.requires_grad_()
+    output.mask_embeddings.requires_grad_()
     losses = criterion()(output, make_targets([0, 0]))
     assert losses["mask"] == losses["dice"] == 0
     expected = torch.nn.functional.cross_entropy(
@@ -131,8 +137,8 @@ def test_no_lesion_in_the_batch_is_right() -> None:
     )
     assert losses["class"].item() == pytest.approx(expected.item(), rel=1e-5)
     losses["loss"].backward()
-    assert output.mask_logits.grad is not None
-    assert not output.mask_logits.grad.any()
+    assert output.mask_embeddings.grad is not None
+    assert not output.mask_embeddings.grad.any()
 
 
 @given(queries=st.integers(1, 5), segments=st.integers(1, 4), seed=st.integers(0, 10_000))
@@ -171,10 +177,10 @@ def test_a_perfect_prediction_costs_almost_nothing() -> None:
     class_logits = torch.full((1, 1, 4, NUM_CLASSES + 1), -20.0)
     class_logits[0, 0, [2, 3], NUM_CLASSES] = 20
     class_logits[0, 0, [0, 1], target.labels] = 20
-    losses = criterion(num_points=1000)(SegmenterOutput(class_logits, mask_logits), [target])
+    losses = criterion(num_points=1000)(output_with_masks(class_logits, mask_logits), [target])
     assert losses["class"] < 1e-4
     assert losses["dice"] < 0.2  # points between a mask's pixels and its neighbours are in between
-    worse = criterion(num_points=1000)(SegmenterOutput(class_logits, -mask_logits), [target])
+    worse = criterion(num_points=1000)(output_with_masks(class_logits, -mask_logits), [target])
     assert worse["mask"] > 20 * losses["mask"]
 
 
@@ -182,7 +188,11 @@ def test_a_perfect_prediction_costs_almost_nothing() -> None:
 @settings(max_examples=20, deadline=None)
 def test_matches_follow_the_order_of_the_queries(order: list[int], seed: int) -> None:
     output, targets = make_output(2, 2, 6, seed), make_targets([2, 3], seed)
-    permuted = SegmenterOutput(output.class_logits[:, :, order], output.mask_logits[:, :, order])
+    permuted = replace(
+        output,
+        class_logits=output.class_logits[:, :, order],
+        mask_embeddings=output.mask_embeddings[:, :, order],
+    )
     masks, labels = [target.masks.float() for target in targets], [target.labels for target in targets]
     matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
     matched, after = (
@@ -205,7 +215,7 @@ def test_matches_equal_transformers(counts: list[int]) -> None:
     theirs = Mask2FormerHungarianMatcher(cost_class=2.0, cost_mask=5.0, cost_dice=5.0, num_points=NUM_POINTS)
     matched = matcher(output, masks, labels).split(counts, dim=1)
     for prediction in range(3):
-        expected = theirs(output.mask_logits[prediction], output.class_logits[prediction], masks, labels)
+        expected = theirs(output.mask_logits(prediction), output.class_logits[prediction], masks, labels)
         for own, (queries, segments) in zip(matched, expected, strict=True):
             wanted = torch.full_like(own[prediction], UNMATCHED)
             wanted[segments] = queries
@@ -214,7 +224,7 @@ def test_matches_equal_transformers(counts: list[int]) -> None:
 
 def test_a_query_that_is_no_number_is_the_last_choice() -> None:
     output, (target,) = make_output(1, 1, 3), make_targets([2])
-    output.mask_logits[0, 0, 1] = torch.nan
+    output.mask_embeddings[0, 0, 1] = torch.nan
     matcher = HungarianMatcher(class_cost=2.0, mask_cost=5.0, dice_cost=5.0, num_points=NUM_POINTS)
     matched = matcher(output, [target.masks.float()], [target.labels])
     assert sorted(matched[0].tolist()) == [0, 2]
@@ -230,11 +240,12 @@ def test_equal_generators_give_equal_losses() -> None:
 
 def test_losses_are_computed_in_float32_whatever_the_network_used() -> None:
     output, targets = make_output(2, 2, 6), make_targets([2, 1])
-    half = SegmenterOutput(output.class_logits.bfloat16(), output.mask_logits.bfloat16())
-    same = SegmenterOutput(half.class_logits.float(), half.mask_logits.float())
+    values = (output.class_logits, output.mask_embeddings, output.mask_features)
+    half = SegmenterOutput(*(each.bfloat16() for each in values))
+    same = SegmenterOutput(*(each.bfloat16().float() for each in values))
     # Queries so much alike that costs in half precision would mix them up.
     close = make_output(2, 2, 30)
-    for logits in (close.mask_logits, close.class_logits):
+    for logits in (close.mask_embeddings, close.class_logits):
         logits[:] = logits[:, :, :1] + 1e-4 * logits
     for under_autocast, plain in ((half, same), (close, close)):
         with torch.autocast("cpu", torch.bfloat16):

@@ -27,7 +27,8 @@ def dice_of(count: int) -> float:
     generator = torch.Generator().manual_seed(0)
     output = SegmenterOutput(
         class_logits=torch.randn(1, 1, 6, 3, generator=generator),
-        mask_logits=torch.randn(1, 1, 6, 8, 12, generator=generator),
+        mask_embeddings=torch.randn(1, 1, 6, 5, generator=generator),
+        mask_features=torch.randn(1, 5, 8, 12, generator=generator),
     )
     ids = torch.zeros(32, 48, dtype=torch.int64)
     for index in range(count):

@@ -86,13 +86,13 @@ def test_masks_and_states_equal_transformers(published: Path, pre_norm: bool) ->
         decoded = model.model.pixel_level_module.decoder(list(maps))
         modules = model.model.transformer_module(list(decoded.multi_scale_features), decoded.mask_features)
         output = build(str(published), pre_norm=pre_norm).eval()(FeaturePyramid(*maps))
-    assert output.mask_logits.shape == (4, 2, 5, 16, 24)
-    assert torch.equal(output.mask_logits[-1], expected.masks_queries_logits)
-    for own, theirs in zip(output.mask_logits, modules.masks_queries_logits, strict=True):
-        assert torch.equal(own, theirs)
-    for own, theirs in zip(output.hidden_states, modules.intermediate_hidden_states, strict=True):
-        assert torch.equal(own, theirs.transpose(0, 1))
-    assert torch.equal(output.mask_features, decoded.mask_features)
+    masks = torch.einsum("lbqc,bchw->lbqhw", output.mask_embeddings, output.mask_features)
+    assert masks.shape == (4, 2, 5, 16, 24)
+    torch.testing.assert_close(masks[-1], expected.masks_queries_logits)
+    torch.testing.assert_close(masks, torch.stack(modules.masks_queries_logits))
+    states = torch.stack(modules.intermediate_hidden_states).transpose(1, 2)
+    torch.testing.assert_close(output.hidden_states, states)
+    torch.testing.assert_close(output.mask_features, decoded.mask_features)
 
 
 def test_random_weights_are_initialised_as_transformers_does() -> None:
@@ -135,7 +135,7 @@ def test_dropout_leaves_no_prediction_out() -> None:
         )
     )
     for _ in range(4):
-        assert len(model(features).mask_logits) == 4
+        assert len(model(features).mask_embeddings) == 4
 
 
 def test_every_parameter_that_makes_masks_gets_a_finite_gradient() -> None:
@@ -148,7 +148,8 @@ def test_every_parameter_that_makes_masks_gets_a_finite_gradient() -> None:
         )
     )
     output = model(features)
-    (output.mask_logits.square().mean() + output.hidden_states.sin().mean()).backward()
+    masks = torch.einsum("lbqc,bchw->lbqhw", output.mask_embeddings, output.mask_features)
+    (masks.square().mean() + output.hidden_states.sin().mean()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

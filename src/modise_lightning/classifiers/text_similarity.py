@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.ops import MLP
 
+from modise_lightning.classifiers.mask_pooling import pool_masks
 from modise_lightning.structures import MaskGeneratorOutput
 
 
@@ -69,7 +70,7 @@ class TextSimilarityClassifier(nn.Module):
         Returns:
             (L, B, Q, K + 1) logits; the last class is "no object".
         """
-        pooled = pool_masks(output.mask_features, output.mask_logits)
+        pooled = pool_masks(output.mask_features, output.mask_embeddings)
         masks = self.mask_embedding(output.hidden_states + self.pooled_projection(pooled))
         texts = self.text_projection(torch.cat([self.text_embeddings, self.null_embedding[None]]))
         # In bfloat16 a cosine has three digits, and the scale is up to 100.
@@ -82,19 +83,3 @@ class TextSimilarityClassifier(nn.Module):
             -1, self.prompt_categories.expand(*shape, -1), prompt_logits, "amax", include_self=False
         )
         return torch.cat([category_logits, null_logits], dim=-1)
-
-
-def pool_masks(mask_features: Tensor, mask_logits: Tensor) -> Tensor:
-    """Average the mask features inside each mask, thresholded at 0.5; no gradient reaches the masks.
-
-    Args:
-        mask_features: (B, C, H, W).
-        mask_logits: (L, B, Q, H, W).
-
-    Returns:
-        (L, B, Q, C); zeros for an empty mask.
-    """
-    inside = (mask_logits.detach() > 0).flatten(3)  # sigmoid(x) > 0.5
-    inverse_area = inside.sum(-1, keepdim=True).clamp(min=1).reciprocal().to(mask_features.dtype)
-    weights = inside.to(mask_features.dtype) * inverse_area
-    return torch.einsum("lbqp,bcp->lbqc", weights, mask_features.flatten(2))

@@ -70,7 +70,7 @@ class Inference:
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
         """
-        class_logits, mask_logits = output.class_logits[-1], output.mask_logits[-1]
+        class_logits, mask_logits = output.class_logits[-1], output.mask_logits()
         class_probabilities = class_logits.float().softmax(-1)[..., :-1]
         isthing = torch.tensor(self.isthing, device=class_logits.device)
         predictions = []

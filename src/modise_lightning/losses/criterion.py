@@ -61,7 +61,7 @@ class SetCriterion(nn.Module):
 
         Args:
             output: L predictions of B images.
-            targets: Segments of each image, all of the same size, which the mask logits cover. Void pixels
+            targets: Segments of each image, all of the same size, which the mask features cover. Void pixels
                 are outside of every segment.
             generator: Of the sampled points, on the device of the output; PyTorch's own if None.
 
@@ -72,17 +72,17 @@ class SetCriterion(nn.Module):
         Raises:
             UserError: The targets are not one an image, or of different sizes.
         """
-        _check_targets(targets, output.mask_logits.shape[1])
-        with torch.autocast(output.mask_logits.device.type, enabled=False):
+        _check_targets(targets, len(output.mask_features))
+        device = output.mask_features.device
+        with torch.autocast(device.type, enabled=False):
             masks = [target.masks.float() for target in targets]
             labels = [target.labels for target in targets]
             queries = self.matcher(output, masks, labels, generator)
             image_of = torch.cat([torch.full_like(own, image) for image, own in enumerate(labels)])
             classes = self.class_losses(output.class_logits.float(), queries, image_of, torch.cat(labels))
-            count = _mean_over_processes(len(image_of), output.mask_logits.device)
-            mask, dice = self.mask_losses(
-                output.mask_logits, queries, image_of, torch.cat(masks), count, generator
-            )
+            count = _mean_over_processes(len(image_of), device)
+            logits = matched_mask_logits(output, queries, [len(own) for own in labels])
+            mask, dice = self.mask_losses(logits, queries, torch.cat(masks), count, generator)
         total = self.class_weight * classes + self.mask_weight * mask + self.dice_weight * dice
         losses = {"loss": total.sum()}
         for name, values in (("class", classes), ("mask", mask), ("dice", dice)):
@@ -119,9 +119,8 @@ class SetCriterion(nn.Module):
 
     def mask_losses(
         self,
-        mask_logits: Tensor,
+        logits: Tensor,
         queries: Tensor,
-        image_of: Tensor,
         masks: Tensor,
         count: Tensor,
         generator: torch.Generator | None = None,
@@ -129,9 +128,8 @@ class SetCriterion(nn.Module):
         """Compute the mask losses of the matched queries at sampled points.
 
         Args:
-            mask_logits: (L, B, Q, h, w).
+            logits: (L, N, h, w) masks of the matched queries.
             queries: (L, N) matched query of each segment.
-            image_of: (N,) image of each segment.
             masks: (N, H, W) float ground truth.
             count: Number of masks to divide by.
             generator: Of the sampled points; PyTorch's own if None.
@@ -141,8 +139,6 @@ class SetCriterion(nn.Module):
         """
         num_predictions, num_segments = queries.shape
         weights = (queries != UNMATCHED).float()
-        prediction = torch.arange(num_predictions, device=queries.device)[:, None]
-        logits = mask_logits[prediction, image_of[None], queries.clamp(min=0)].float()  # (L, N, h, w)
         if not num_segments:
             nothing = logits.sum((1, 2, 3))
             return nothing, nothing
@@ -164,6 +160,31 @@ class SetCriterion(nn.Module):
         probabilities = sampled.sigmoid()
         dice = 1 - (2 * (probabilities * truth).sum(-1) + 1) / (probabilities.sum(-1) + truth.sum(-1) + 1)
         return (entropy * weights).sum(1) / count, (dice * weights).sum(1) / count
+
+
+def matched_mask_logits(output: SegmenterOutput, queries: Tensor, counts: Sequence[int]) -> Tensor:
+    """Compute the masks of matched queries only: those of the others have no gradient.
+
+    Args:
+        output: L predictions of B images.
+        queries: (L, N) matched query of each segment; for an unmatched one, some query's mask is computed.
+        counts: Segments of each image, N together.
+
+    Returns:
+        (L, N, h, w) float32.
+    """
+    features = output.mask_features.float()
+    embeddings = output.mask_embeddings.float()
+    of_image = [
+        torch.einsum("lqc,chw->lqhw", _select(embeddings[:, image], own), features[image])
+        for image, own in enumerate(torch.split(queries.clamp(min=0), list(counts), dim=1))
+    ]
+    return torch.cat(of_image, dim=1)
+
+
+def _select(embeddings: Tensor, queries: Tensor) -> Tensor:
+    """Pick (L, N, C) of (L, Q, C)."""
+    return embeddings.gather(1, queries[..., None].expand(-1, -1, embeddings.shape[-1]))
 
 
 def _check_targets(targets: Sequence[PanopticSegmentation], num_images: int) -> None:

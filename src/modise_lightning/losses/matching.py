@@ -84,11 +84,12 @@ class HungarianMatcher:
         """
         num_predictions, num_images, num_queries = output.class_logits.shape[:3]
         most = max(len(own) for own in labels)
-        device = output.mask_logits.device
-        # One set of points an image, shared by all its masks and predictions.
+        device = output.mask_features.device
+        # One set of points an image, shared by all its masks and predictions. Sampling is linear: the mask
+        # features are sampled instead of the masks, which need not exist.
         points = torch.rand(num_images, self.num_points, 2, device=device, generator=generator)
-        logits = output.mask_logits.float().transpose(0, 1).flatten(1, 2)
-        logits = sample_points(logits, points)  # (B, L * Q, P)
+        features = sample_points(output.mask_features.float(), points)  # (B, C, P)
+        logits = output.mask_embeddings.float().transpose(0, 1).flatten(1, 2) @ features  # (B, L * Q, P)
         truth = torch.stack(
             [
                 pad(sample_points(own[None], points[image, None])[0], (0, 0, 0, most - len(own)))

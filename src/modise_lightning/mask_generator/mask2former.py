@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoder,
     Mask2FormerPreTrainedModel,
-    Mask2FormerTransformerModule,
 )
 
 from modise_lightning.mask_generator.pretrained import start_from_published
+from modise_lightning.mask_generator.transformer_decoder import TransformerDecoder
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
 from modise_lightning.weights import locate
 
@@ -28,7 +27,7 @@ class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
     def __init__(self, config: Mask2FormerConfig, feature_channels: Sequence[int]) -> None:
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=list(feature_channels))
-        self.transformer_module = Mask2FormerTransformerModule(in_features=config.feature_size, config=config)
+        self.transformer_module = TransformerDecoder(in_features=config.feature_size, config=config)
         self.apply(self._init_weights)
 
 
@@ -92,8 +91,6 @@ class Mask2FormerMaskGenerator(nn.Module):
         decoders = _Decoders(config, feature_channels)
         self.pixel_decoder = decoders.pixel_decoder
         self.transformer_module = decoders.transformer_module
-        # transformers also leaves whole layers out with this probability, and with them their predictions.
-        self.transformer_module.decoder.layerdrop = 0.0
         path = locate(part="mask_generator", weights=weights, repository=repository, patterns=files)
         if path is not None:
             start_from_published(self, path)
@@ -105,10 +102,5 @@ class Mask2FormerMaskGenerator(nn.Module):
             features: Of sizes H / 4, H / 8, H / 16 and H / 32.
         """
         decoded = self.pixel_decoder(list(features.levels))
-        output = self.transformer_module(list(decoded.multi_scale_features), decoded.mask_features)
-        states: Tensor = torch.stack(output.intermediate_hidden_states).transpose(1, 2)
-        return MaskGeneratorOutput(
-            hidden_states=states,
-            mask_logits=torch.stack(output.masks_queries_logits),
-            mask_features=decoded.mask_features,
-        )
+        states, mask_embeddings = self.transformer_module(decoded.multi_scale_features, decoded.mask_features)
+        return MaskGeneratorOutput(states, mask_embeddings, decoded.mask_features)
