@@ -17,7 +17,7 @@ PARTS = {
     "metrics",
     "data",
 }
-SHARED = {"structures", "errors", "weights", "clip", "atomic_files"}
+SHARED = {"structures", "errors", "weights", "clip", "atomic_files", "feature_store"}
 KNOW_LIGHTNING = {
     "lightning_module",
     "data",

@@ -15,6 +15,8 @@ from modise_lightning.backbones.pyramid import Level, PyramidProjection, Tap
 from modise_lightning.backbones.truncated_unet import TruncatedUnet
 from modise_lightning.backbones.truncated_vae import TruncatedVae
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.recall import FeatureRecall
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.structures import Conditioning, ConditioningShape, FeaturePyramid
 
 NOISE_SIZE = 64  # ODISE draws the noise for a latent of 64x64 and resizes it for other ones.
@@ -52,6 +54,7 @@ class DiffusionBackbone(Backbone):
         window_size: int | None,
         gradient_checkpointing: bool,
         learning_rate_multiplier: float,
+        feature_store: FeatureStore | None = None,
     ) -> None:
         """Take over and freeze the diffusion model, and build the projections.
 
@@ -68,6 +71,7 @@ class DiffusionBackbone(Backbone):
             window_size: Height and width of the input in pixels, a multiple of 32; None for any.
             gradient_checkpointing: Less memory, more computation in training; the result is the same.
             learning_rate_multiplier: Share of the learning rate that the projections get.
+            feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
         Raises:
             UserError: A timestep or the window size is not possible.
@@ -78,6 +82,7 @@ class DiffusionBackbone(Backbone):
             raise UserError(f"backbone.window_size: expected a multiple of 32 or null, found {window_size}.")
         self.unet = TruncatedUnet(unet, gradient_checkpointing=gradient_checkpointing)
         self.vae = TruncatedVae(vae)
+        self.recall = FeatureRecall(feature_store, what="VAE features", module=self.vae, settings={})
         self.latent_scale = self.vae.latent_scale
         self.projection = PyramidProjection(
             taps=[
@@ -117,13 +122,17 @@ class DiffusionBackbone(Backbone):
             images: (B, 3, H, W) RGB in [0, 1]; H and W equal to ``window_size``, or multiples of 32.
             conditioning: Added to the unconditional context and to the time embedding; None for zero.
         """
-        latents, vae_taps = self.vae(2 * images - 1)
+        latents, *vae_taps = self.recall(self._run_vae, images)
         # Without a conditioning nothing below the projections is trained.
         with torch.no_grad() if conditioning is None else nullcontext():
             unet_taps = self._run_unet(latents.float() * self.latent_scale, conditioning)
         height, width = images.shape[-2:]
         pyramid: FeaturePyramid = self.projection([*vae_taps, *unet_taps], (height, width))
         return pyramid
+
+    def _run_vae(self, images: Tensor) -> tuple[Tensor, ...]:
+        latents, taps = self.vae(2 * images - 1)
+        return latents, *taps
 
     def noisy_latents(self, latents: Tensor) -> Tensor:
         """Mix scaled latents (B, 4, h, w) with the fixed noise to (timesteps, B, 4, h, w)."""

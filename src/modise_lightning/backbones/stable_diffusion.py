@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from modise_lightning.backbones.diffusion import DiffusionBackbone
 from modise_lightning.backbones.layout import check_unet, check_vae
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.weights import locate
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def load_diffusion_backbone(
     window_size: int | None,
     gradient_checkpointing: bool,
     learning_rate_multiplier: float,
+    feature_store: FeatureStore | None = None,
 ) -> DiffusionBackbone:
     """Build a diffusion backbone.
 
@@ -73,6 +75,7 @@ def load_diffusion_backbone(
         window_size: Height and width of the input in pixels; None for any multiples of 32.
         gradient_checkpointing: Less memory, more computation in training; the result is the same.
         learning_rate_multiplier: Share of the learning rate that the projections get.
+        feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
     Raises:
         UserError: The weights are missing, damaged, or of another layout than Stable Diffusion 1.
@@ -92,6 +95,7 @@ def load_diffusion_backbone(
         window_size=window_size,
         gradient_checkpointing=gradient_checkpointing,
         learning_rate_multiplier=learning_rate_multiplier,
+        feature_store=feature_store,
     )
 
 

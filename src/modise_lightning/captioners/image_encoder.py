@@ -48,6 +48,15 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
+    @property
+    def preprocessing(self) -> dict[str, object]:
+        """Settings that decide, beside the tower and the buffers, what an image's embedding is."""
+        return {
+            "size": self.size,
+            "interpolation": self.interpolation.value,
+            "resize_mode": self.resize_mode,
+        }
+
     def train(self, mode: bool = True) -> ImageEncoder:
         """Stay in evaluation mode: the tower is frozen."""
         return super().train(False)

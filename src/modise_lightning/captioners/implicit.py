@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from modise_lightning.captioners.image_encoder import ImageEncoder
 from modise_lightning.clip import ClipSource, build_image_tower, open_clip_source
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.recall import FeatureRecall
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.structures import Conditioning, ConditioningShape
 
 
@@ -22,15 +24,28 @@ class ImplicitCaptioner(nn.Module):
     unconditional model.
     """
 
-    def __init__(self, *, image_encoder: ImageEncoder, shape: ConditioningShape) -> None:
+    def __init__(
+        self,
+        *,
+        image_encoder: ImageEncoder,
+        shape: ConditioningShape,
+        feature_store: FeatureStore | None = None,
+    ) -> None:
         """Build the trained projections.
 
         Args:
             image_encoder: Frozen.
             shape: What the diffusion model expects.
+            feature_store: Where image embeddings are kept; None computes them each time.
         """
         super().__init__()
         self.image_encoder = image_encoder
+        self.recall = FeatureRecall(
+            feature_store,
+            what="image embeddings",
+            module=image_encoder,
+            settings=image_encoder.preprocessing,
+        )
         width = image_encoder.embedding_dim
         self.context = _GatedProjection(width, shape.context_length, shape.context_channels)
         self.time_embedding = _GatedProjection(width, shape.timesteps, shape.time_channels)
@@ -44,7 +59,7 @@ class ImplicitCaptioner(nn.Module):
         Returns:
             Context (B, context_length, context_channels), time embedding (B, timesteps, time_channels).
         """
-        embedding = self.image_encoder(images)
+        (embedding,) = self.recall(lambda absent: (self.image_encoder(absent),), images)
         return Conditioning(context=self.context(embedding), time_embedding=self.time_embedding(embedding))
 
 
@@ -71,6 +86,7 @@ def load_captioner(
     seed: int,
     architecture: Mapping[str, Any],
     shape: ConditioningShape | None,
+    feature_store: FeatureStore | None = None,
 ) -> ImplicitCaptioner:
     """Build an implicit captioner on the image tower of a CLIP.
 
@@ -81,6 +97,7 @@ def load_captioner(
         seed: Of random frozen weights.
         architecture: open_clip's ``model_cfg`` of random weights.
         shape: What the backbone expects; None if it takes no conditioning.
+        feature_store: Where image embeddings are kept; None computes them each time.
 
     Raises:
         UserError: The weights are missing or damaged, or the backbone takes no conditioning.
@@ -92,7 +109,8 @@ def load_captioner(
     source = open_clip_source(
         part="captioner", weights=weights, repository=repository, files=files, architecture=architecture
     )
-    return ImplicitCaptioner(image_encoder=_build_image_encoder(source, seed), shape=shape)
+    image_encoder = _build_image_encoder(source, seed)
+    return ImplicitCaptioner(image_encoder=image_encoder, shape=shape, feature_store=feature_store)
 
 
 def _build_image_encoder(source: ClipSource, seed: int) -> ImageEncoder:

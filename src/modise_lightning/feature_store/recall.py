@@ -1,0 +1,131 @@
+"""Takes the features of frozen parts from a feature store, and computes only those that are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from modise_lightning.feature_store.store import FeatureEntry, FeatureStore
+
+Compute = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class FeatureRecall:
+    """Answers for one frozen module from a store, or without one by computing.
+
+    The key of an entry is a digest of the image's values as they enter the module, the module's weights and
+    layout, its settings, and the numeric setup of the moment. Whatever changes one of them changes the key,
+    so what was computed otherwise is never read.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore | None,
+        *,
+        what: str,
+        module: nn.Module,
+        settings: Mapping[str, object],
+    ) -> None:
+        """Identify the module; with a store this reads all its weights once.
+
+        Args:
+            store: Where features are kept; None computes them each time.
+            what: What the features are, as the user reads it.
+            module: Frozen, and a function of each image alone.
+            settings: Plain values beside the module's layout and weights that its features depend on.
+        """
+        self.store = store
+        self.what = what
+        self._identity = b"" if store is None else _identify(module, settings, store.precision)
+        self._announced = False
+
+    def __call__(self, compute: Compute, images: Tensor) -> tuple[Tensor, ...]:
+        """Give the features of images.
+
+        Args:
+            compute: Images (N, C, H, W) to features, each with N rows; calls the module.
+            images: (B, C, H, W), as they enter ``compute``.
+
+        Returns:
+            As from ``compute`` without gradients. With a store, rounded to its precision whether or not they
+            were there, so that results do not depend on what it holds.
+        """
+        if self.store is None:
+            return compute(images)
+        identity = self._identity + _numeric_setup(images).encode()
+        keys = [_key(identity, image) for image in images.detach().cpu()]
+        entries = [self.store.get(key) for key in keys]
+        absent = [index for index, entry in enumerate(entries) if entry is None]
+        if absent:
+            features = compute(images if len(absent) == len(entries) else images[absent])
+            for row, index in enumerate(absent):
+                entries[index] = self._keep(keys[index], [feature[row] for feature in features])
+        return _batch([entry for entry in entries if entry is not None], images.device)
+
+    def _keep(self, key: str, features: list[Tensor]) -> FeatureEntry:
+        assert self.store is not None
+        # What is made in inference mode could take no part in a later training step.
+        with torch.inference_mode(False), torch.no_grad():
+            tensors = tuple(_store_as(feature, self.store.precision) for feature in features)
+        entry = FeatureEntry(tensors, tuple(feature.dtype for feature in features))
+        if not self._announced:
+            self.store.announce(self.what, entry.size)
+            self._announced = True
+        self.store.write(key, entry)
+        return entry
+
+
+def _store_as(feature: Tensor, precision: torch.dtype) -> Tensor:
+    """Copy to the CPU in a number format; what it cannot hold keeps its own."""
+    kept = feature.to("cpu", precision, copy=True)
+    if precision == torch.float16 and bool(kept.isinf().any()) and not bool(feature.isinf().any()):
+        warnings.warn(
+            "feature store: some features are too large for float16 and are kept as they are. "
+            "feature_store.precision=bfloat16 holds any.",
+            stacklevel=2,
+        )
+        return feature.to("cpu", copy=True)
+    return kept
+
+
+def _batch(entries: list[FeatureEntry], device: torch.device) -> tuple[Tensor, ...]:
+    columns = zip(*(entry.tensors for entry in entries), strict=True)
+    return tuple(
+        torch.stack(rows).to(device, non_blocking=True).to(dtype)
+        for rows, dtype in zip(columns, entries[0].dtypes, strict=True)
+    )
+
+
+def _identify(module: nn.Module, settings: Mapping[str, object], precision: torch.dtype) -> bytes:
+    digest = hashlib.blake2b()
+    # Some libraries print a function with its address, which differs in each process.
+    layout = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+    digest.update(f"{torch.__version__}|{precision}|{sorted(settings.items())}|{layout}".encode())
+    for kind in (module.named_parameters(), module.named_buffers()):
+        for name, tensor in kind:
+            digest.update(f"|{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+            digest.update(_bytes(tensor))
+    return digest.digest()
+
+
+def _numeric_setup(images: Tensor) -> str:
+    """Say what else decides how operators round."""
+    device = images.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return f"{device}|{autocast}|{torch.get_float32_matmul_precision()}"
+
+
+def _key(identity: bytes, image: Tensor) -> str:
+    digest = hashlib.blake2b(identity, digest_size=20)
+    digest.update(f"|{tuple(image.shape)}|{image.dtype}|".encode())
+    digest.update(_bytes(image))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
