@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,14 +22,11 @@ from modise_lightning.data.cdd_cesm_tables import (
     read_regions,
     read_sheet,
 )
+from modise_lightning.data.conversion import ImageConverter, check_preparation_values
 from modise_lightning.data.folds import assign_folds
-from modise_lightning.data.parallel import available_cores, map_in_processes
-from modise_lightning.data.preparation_journal import (
-    FinishedImage,
-    PreparationJournal,
-    remove_unfinished_files,
-)
-from modise_lightning.data.prepared import INDEX_NAME, write_index
+from modise_lightning.data.parallel import available_cores
+from modise_lightning.data.preparation_journal import FinishedImage
+from modise_lightning.data.prepared import write_index
 from modise_lightning.data.report import PreparationReport
 from modise_lightning.errors import UserError
 
@@ -87,21 +83,19 @@ class CddCesmPreparer:
         names = [category.name for category in self._categories]
         if sorted(names) != sorted(_CLASSES):
             raise UserError(f"data.categories: {_NAME} has the classes {list(_CLASSES)}, found {names}.")
-        if num_folds < 2:
-            raise UserError(f"data.preparer.num_folds: {num_folds}, but at least 2 are needed.")
-        if num_processes is not None and num_processes < 1:
-            raise UserError(f"data.preparer.num_processes: {num_processes}, but at least 1 is needed.")
-        if not 0 <= minimum_visible_fraction <= 1:
-            raise UserError(
-                f"data.preparer.minimum_visible_fraction: {minimum_visible_fraction} is not in [0, 1]."
-            )
+        check_preparation_values(
+            num_folds=num_folds,
+            num_processes=num_processes,
+            minimum_visible_fraction=minimum_visible_fraction,
+        )
         self._labels = {name: index for index, name in enumerate(names)}
         self._modality = modality
         self._num_folds = num_folds
         self._fold_seed = fold_seed
-        self._num_processes = num_processes or available_cores()
-        self._strict = strict
         self._minimum_visible_fraction = minimum_visible_fraction
+        self._converter = ImageConverter(
+            root=self._root, name=_NAME, num_processes=num_processes or available_cores(), strict=strict
+        )
 
     def verify(self) -> PreparationReport:
         """Check the download's files, tables and counts without converting or writing anything.
@@ -129,32 +123,8 @@ class CddCesmPreparer:
             ImageTask(self._root, image, self._labels[image.classification], self._minimum_visible_fraction)
             for image in selection.images
         ]
-        journal = PreparationJournal(self._root)
-        known = self._read_journal(journal)
-        finished = self._reusable(tasks, known)
-        if finished.keys() != known.keys() or len(finished) < len(tasks):
-            # Its presence says that the dataset is complete.
-            (self._root / INDEX_NAME).unlink(missing_ok=True)
-        remove_unfinished_files(self._root, finished.keys())
-        journal.write(finished.values())
-        problems: list[str] = []
-        missing = [task for task in tasks if task.file_name not in finished]
-        title = f"Preparing {_NAME}" + (f" ({len(finished)} images are already done)" if finished else "")
-        with map_in_processes(convert_image, missing, self._num_processes, title) as results:
-            for task, result in zip(missing, results, strict=True):
-                if isinstance(result, str):
-                    self._stop_if_strict([result])
-                    problems.append(result)
-                else:
-                    finished[task.file_name] = result
-                    journal.append(result)
-                    self._stop_if_strict(result.problems)
-        images = [finished[task.file_name] for task in tasks if task.file_name in finished]
-        self._stop_if_strict([problem for image in images for problem in image.problems])
-        if not images:
-            raise UserError(f"{_NAME}: none of {len(tasks)} images can be used. The first: {problems[0]}")
+        images, problems = self._converter.convert(tasks, convert_image)
         self._write_index(images)
-        journal.write(images)
         return self._report(selection, images, problems)
 
     def _select(self) -> Selection:
@@ -169,7 +139,7 @@ class CddCesmPreparer:
         modalities = _BOTH_MODALITIES if self._modality == "both" else (self._modality,)
         selection = select_images(files.images, sheet, regions, list(self._labels), modalities)
         problems = [*files.problems, *sheet_problems, *region_problems, *selection.problems]
-        self._stop_if_strict(problems)
+        self._converter.stop_if_strict(problems)
         patients = len({image.name.patient for image in selection.images})
         if not selection.images:
             first = f" The first problem: {problems[0]}" if problems else ""
@@ -186,43 +156,6 @@ class CddCesmPreparer:
                 f"this download has {len(files.images)} and {sum(map(len, regions.values()))}."
             )
         return replace(selection, problems=problems, notes=notes + selection.notes)
-
-    def _stop_if_strict(self, problems: Sequence[str]) -> None:
-        if self._strict and problems:
-            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise UserError(f"{problems[0]}{more} data.preparer.strict=false goes on without what is wrong.")
-
-    def _read_journal(self, journal: PreparationJournal) -> dict[str, FinishedImage]:
-        """Read what an earlier run finished.
-
-        Raises:
-            UserError: The folder holds something that no preparation made.
-        """
-        is_new = not self._root.exists() or (self._root.is_dir() and not any(self._root.iterdir()))
-        if not is_new and not journal.path.is_file():
-            raise UserError(
-                f"data.root: '{self._root}' is not empty and not a prepared {_NAME} dataset. "
-                "Choose another folder with data.root=..., or delete it."
-            )
-        return journal.read()
-
-    def _reusable(
-        self, tasks: Sequence[ImageTask], known: Mapping[str, FinishedImage]
-    ) -> dict[str, FinishedImage]:
-        """Keep of the finished images those that the same settings and input would give again."""
-
-        def is_reusable(task: ImageTask) -> bool:
-            image = known[task.file_name]
-            return image.is_complete(self._root) and task.image.path.is_file() and image.key == task.key()
-
-        candidates = [task for task in tasks if task.file_name in known]
-        with ThreadPoolExecutor(self._num_processes) as executor:
-            reusable = list(executor.map(is_reusable, candidates))
-        return {
-            task.file_name: known[task.file_name]
-            for task, reuse in zip(candidates, reusable, strict=True)
-            if reuse
-        }
 
     def _write_index(self, images: Sequence[FinishedImage]) -> None:
         entries = [image.entry for image in images]

@@ -43,6 +43,11 @@ class ImageTask:
     minimum_visible_fraction: float
 
     @property
+    def source(self) -> Path:
+        """The image in the download."""
+        return self.image.path
+
+    @property
     def file_name(self) -> str:
         """Name of the PNGs."""
         return f"{self.image.name.stem}.png"

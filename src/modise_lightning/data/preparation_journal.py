@@ -34,6 +34,7 @@ class FinishedImage:
             row in the annotation file.
         problems: What is wrong with it, a sentence each.
         notes: What else is to be told of it.
+        counts: How often what was done to it, for the report's sums.
     """
 
     key: str
@@ -42,6 +43,7 @@ class FinishedImage:
     hidden: list[dict[str, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def is_complete(self, root: Path) -> bool:
         """Tell whether both files are there at their full size."""
@@ -130,4 +132,5 @@ def _from_json(document: Mapping[str, Any]) -> FinishedImage:
         hidden=document["hidden"],
         problems=document["problems"],
         notes=document["notes"],
+        counts=document["counts"],
     )
