@@ -105,6 +105,15 @@ def assert_equal(found: object, expected: object) -> None:
         assert found == expected
 
 
+def test_the_best_checkpoint_holds_weights_and_cannot_be_resumed(
+    trained: Path, compose_config: Compose, tmp_path: Path
+) -> None:
+    best = trained / "checkpoints" / "best.ckpt"
+    assert "optimizer_states" not in read_checkpoint(best)
+    with pytest.raises(UserError, match=r"resume: .*best\.ckpt' holds weights without .*last\.ckpt"):
+        train(compose_config("train", [f"resume={best}"], tmp_path))
+
+
 def test_training_changes_what_is_trained_and_nothing_else(trained: Path, phantom_root: Path) -> None:
     from modise_lightning.assembly import build_segmenter
 

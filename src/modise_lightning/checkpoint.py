@@ -62,22 +62,39 @@ def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
         )
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
+
+    Args:
+        path: A file that a run wrote.
+        setting: The setting that named it, for messages.
 
     Raises:
         UserError: No such file, not readable, or not a checkpoint of this library.
     """
     if not path.is_file():
-        raise UserError(f"checkpoint: no file '{path}'. Runs write theirs to <run folder>/checkpoints/.")
+        raise UserError(f"{setting}: no file '{path}'. Runs write theirs to <run folder>/checkpoints/.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"checkpoint: '{path}' cannot be read safely: {str(error).splitlines()[0]}"
+            f"{setting}: '{path}' cannot be read safely: {str(error).splitlines()[0]}"
         ) from error
     if not isinstance(checkpoint, dict) or METADATA_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(
-            f"checkpoint: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
+            f"{setting}: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
         )
     return checkpoint
+
+
+def check_resumable(path: Path) -> None:
+    """Check that training can go on from a checkpoint.
+
+    Raises:
+        UserError: It cannot be read, or it holds weights alone.
+    """
+    if "optimizer_states" not in read_checkpoint(path, "resume"):
+        raise UserError(
+            f"resume: '{path}' holds weights without the optimizer's state. "
+            "Resume from <run folder>/checkpoints/last.ckpt."
+        )

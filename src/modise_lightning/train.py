@@ -27,6 +27,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
 
     from modise_lightning.assembly import (
         build_data,
+        build_feature_store,
         build_metrics,
         build_module,
         build_segmenter,
@@ -34,7 +35,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     from modise_lightning.baselines import evaluate_bright_blob
     from modise_lightning.callbacks.evaluation import Evaluation
+    from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
+    from modise_lightning.checkpoint import check_resumable
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
     from modise_lightning.errors import UserError
@@ -44,17 +47,16 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
 
     quieten_libraries()
     check_config(config)
-    if config.resume is not None and not Path(config.resume).is_file():
-        raise UserError(
-            f"resume: no file '{config.resume}'. Runs write theirs to <run folder>/checkpoints/last.ckpt."
-        )
+    if config.resume is not None:
+        check_resumable(Path(config.resume))
     check_weights(config)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     dataset = data.dataset
-    segmenter = build_segmenter(config)
+    feature_store = build_feature_store(config, data)
+    segmenter = build_segmenter(config, feature_store=feature_store)
     module = build_module(config, segmenter, dataset.info)
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(config))
@@ -63,6 +65,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         logger=instantiate(config.logger),
         callbacks=[
             evaluation,
+            *([] if feature_store is None else [FeatureStoreReport(feature_store)]),
             *(instantiate(node) for node in config.callbacks.values() if node),
         ],
     )
