@@ -1,5 +1,6 @@
 """Splits share no patient, and batches depend on the seed and the epoch alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def write_dataset(root: Path, num_folds: int) -> None:
         ids[5:15, 5:20] = 1
         pixels = generator.integers(0, 255, (height, width), dtype=np.uint8)
         record = ImageRecord(index, f"{index}.png", f"P{index // 2}", height, width)
-        entries.append(write_entry(root, record, pixels, ids, [0], {}))
+        split = {"split": "test" if index < 2 else "training"}
+        entries.append(write_entry(root, record, pixels, ids, [0], split))
     patients = [entry.record.patient_id for entry in entries]
     folds = assign_folds(patients, ["mass"] * len(patients), num_folds, 0)
     info = {"name": "test", "synthetic": True, "description": "made by a test", "license": "none"}
@@ -51,6 +53,7 @@ def build(root: Path) -> Build:
             "root": str(root),
             "categories": CATEGORIES,
             "fold": 0,
+            "split": "folds",
             "train_transform": TrainTransform(
                 crop_size=32, scale_range=(0.5, 2.0), flip_probability=0.5, brightness=0.1, contrast=0.2
             ),
@@ -110,6 +113,45 @@ def test_two_folds_are_too_few(build: Build, tmp_path: Path) -> None:
     write_dataset(tmp_path, 2)
     with pytest.raises(UserError, match="has 2 folds; test, validation and training need 3"):
         build(root=str(tmp_path))
+
+
+def test_the_official_test_images_are_kept_and_the_fold_chooses_the_validation(build: Build) -> None:
+    validated: list[int] = []
+    for fold in range(5):
+        data = build(split="official", fold=fold)
+        assert data.indices["test"] == [0, 1]
+        parts = [*data.indices["train"], *data.indices["validation"], *data.indices["test"]]
+        assert sorted(parts) == list(range(2 * NUM_PATIENTS))
+        assert {data.dataset.folds[index] for index in data.indices["validation"]} == {fold}
+        validated += data.indices["validation"]
+    assert sorted(validated) == list(range(2, 2 * NUM_PATIENTS))
+
+
+def change_splits(root: Path, change: Callable[[int, dict[str, Any]], None]) -> None:
+    index = json.loads((root / "panoptic.json").read_text())
+    for number, image in enumerate(index["images"]):
+        change(number, image)
+    (root / "panoptic.json").write_text(json.dumps(index))
+
+
+def test_an_official_split_that_is_not_there_is_told(build: Build, tmp_path: Path) -> None:
+    write_dataset(tmp_path, 5)
+    change_splits(tmp_path, lambda number, image: image.pop("split") if number == 3 else None)
+    with pytest.raises(UserError, match=r"does not say whether 3\.png is for training or test"):
+        build(root=str(tmp_path), split="official")
+    build(root=str(tmp_path))
+
+
+def test_an_official_split_that_divides_a_patient_or_has_no_test_is_told(
+    build: Build, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, 5)
+    change_splits(tmp_path, lambda number, image: image.update(split="test" if number == 2 else "training"))
+    with pytest.raises(UserError, match=r"the patients \['P1'\] of .* are in several folds"):
+        build(root=str(tmp_path), split="official", fold=4)
+    change_splits(tmp_path, lambda number, image: image.update(split="training"))
+    with pytest.raises(UserError, match="has no test image"):
+        build(root=str(tmp_path), split="official", fold=4)
 
 
 def test_a_batch_larger_than_the_training_images_is_told(build: Build) -> None:

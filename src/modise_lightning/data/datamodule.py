@@ -29,7 +29,7 @@ Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord]
 
 
 class PanopticDataModule(lightning.LightningDataModule):
-    """One prepared dataset, split by folds of patients: test, the next for validation, the others train."""
+    """One prepared dataset, split by folds of patients, or with the test images that its authors chose."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         root: str,
         categories: Sequence[Mapping[str, Any]],
         fold: int,
+        split: Literal["folds", "official"],
         train_transform: TrainTransform,
         evaluation_transform: EvaluationTransform,
         batch_size: int,
@@ -50,7 +51,10 @@ class PanopticDataModule(lightning.LightningDataModule):
         Args:
             root: The prepared dataset's folder.
             categories: As configured; see ``categories_from_config``.
-            fold: The test fold.
+            fold: The test fold; the next one is for validation, the others train. With the official split the
+                test images are given, and of the others this fold is for validation.
+            split: By folds alone, or with the official test images (each image's attribute ``split`` is
+                ``test`` or ``training``).
             train_transform: Of training images, with their segments.
             evaluation_transform: Of the other images; their segments stay at the stored size.
             batch_size: Training images a step and process.
@@ -72,9 +76,9 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.seed = seed
-        self.indices = self._split(fold)
+        self.indices = self._split(fold, split)
 
-    def _split(self, fold: int) -> dict[str, list[int]]:
+    def _split(self, fold: int, split: Literal["folds", "official"]) -> dict[str, list[int]]:
         folds = self.dataset.folds
         num_folds = max(folds) + 1
         if not 0 <= fold < num_folds:
@@ -83,17 +87,28 @@ class PanopticDataModule(lightning.LightningDataModule):
             raise UserError(
                 f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3."
             )
-        validation = (fold + 1) % num_folds
+        if split == "official":
+            test = [index for index, own in enumerate(self._official_splits()) if own == "test"]
+            validation_fold = fold
+        else:
+            test = [index for index, own in enumerate(folds) if own == fold]
+            validation_fold = (fold + 1) % num_folds
+        others = sorted(set(range(len(folds))) - set(test))
         indices = {
-            "train": [index for index, own in enumerate(folds) if own not in (fold, validation)],
-            "validation": [index for index, own in enumerate(folds) if own == validation],
-            "test": [index for index, own in enumerate(folds) if own == fold],
+            "train": [index for index in others if folds[index] != validation_fold],
+            "validation": [index for index in others if folds[index] == validation_fold],
+            "test": test,
             "all": list(range(len(folds))),
         }
         patients = {
-            split: {self.dataset.records[index].patient_id for index in indices[split]}
-            for split in ("train", "validation", "test")
+            part: {self.dataset.records[index].patient_id for index in indices[part]}
+            for part in ("train", "validation", "test")
         }
+        for part, found in patients.items():
+            if not found:
+                raise UserError(
+                    f"data: '{self.dataset.root}' has no {part} image: data.split={split}, fold={fold}."
+                )
         shared = (
             (patients["train"] & patients["validation"])
             | (patients["train"] & patients["test"])
@@ -104,6 +119,17 @@ class PanopticDataModule(lightning.LightningDataModule):
                 f"data: the patients {sorted(shared)[:3]} of '{self.dataset.root}' are in several folds."
             )
         return indices
+
+    def _official_splits(self) -> list[str]:
+        """Read to which official split each image belongs."""
+        splits = [str(entry.attributes.get("split")) for entry in self.dataset.entries]
+        for record, own in zip(self.dataset.records, splits, strict=True):
+            if own not in ("training", "test"):
+                raise UserError(
+                    f"data.split: 'official', but the index of '{self.dataset.root}' does not say whether "
+                    f"{record.file_name} is for training or test. Take data.split=folds."
+                )
+        return splits
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches; incomplete ones are left out."""
