@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.command_line import config_directory
 from modise_lightning.config_check import check_config
+from modise_lightning.metrics.records import read_records
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 
@@ -114,6 +115,11 @@ def test_an_experiment_runs_at_tiny_scale(
     assert results["trained"].num_images == 2
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
     assert (tmp_path / "results.json").is_file()
+    models = sorted(path.name for path in (tmp_path / "records").iterdir())
+    assert models == ["bright_blob", "trained", "untrained"]
+    for model in models:
+        records = read_records(tmp_path / "records" / model)
+        assert len(records.images) == results[model.replace("_", " ")].num_images
     assert list((tmp_path / "pictures").glob("*.png"))
 
 

@@ -15,6 +15,7 @@ from modise_lightning.assembly import load_trained
 from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
+from modise_lightning.metrics.records import read_records
 from modise_lightning.predict import predict
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
@@ -136,6 +137,12 @@ def test_evaluate_gives_the_numbers_of_the_training_run(
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["results"]["trained"] == result.to_dict()
     assert list((tmp_path / "pictures").glob("*.png"))
+    records = read_records(tmp_path / "records" / "trained")
+    assert len(records.images) == result.num_images
+    assert records.images["best_threshold"].tolist() == [result.best_threshold] * result.num_images
+    for name in ("images.csv", "instances.csv", "overlaps.csv"):
+        path = Path("records", "trained", name)
+        assert (tmp_path / path).read_bytes() == (trained / path).read_bytes()
 
 
 @pytest.mark.parametrize(

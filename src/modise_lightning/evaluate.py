@@ -26,6 +26,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.console import quieten_libraries
     from modise_lightning.data.datamodule import SPLITS
     from modise_lightning.errors import UserError
+    from modise_lightning.metrics.records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.table import render_results
 
@@ -53,10 +54,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if trainer.is_global_zero:
         stored = {"name": trained.name, "dataset": dataset.info, "split": config.split, "fold": trained.fold}
         write_results(folder / "results.json", {"trained": result}, **stored)
+        write_records(folder / "records" / "trained", evaluation.records["test"])
         title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()
         console.print(render_results(title, {"trained": result}, dataset.note))
-        console.print(f"results and pictures: {folder}", highlight=False, soft_wrap=True)
+        console.print(f"results, pictures, records by image: {folder}", highlight=False, soft_wrap=True)
     return result
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from modise_lightning.metrics.evaluation import EvaluationResult
+    from modise_lightning.metrics.records import EvaluationRecords
 
 
 def train(config: DictConfig) -> dict[str, EvaluationResult]:
@@ -41,6 +42,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
     from modise_lightning.errors import UserError
+    from modise_lightning.metrics.records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.run_summary import render_run_summary
     from modise_lightning.reporting.table import render_results
@@ -81,13 +83,14 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         console.print(render_run_summary(config.name, facts, segmenter), soft_wrap=True)
 
     compared: dict[str, EvaluationResult] = {}
+    records: dict[str, EvaluationRecords] = {}
     if "untrained" in config.baselines:
         build_trainer(logger=False, callbacks=[evaluation], enable_checkpointing=False).test(
             module, datamodule=data, verbose=False
         )
-        compared["untrained"] = evaluation.results["test"]
+        compared["untrained"], records["untrained"] = evaluation.results["test"], evaluation.records["test"]
     if "bright_blob" in config.baselines:
-        compared["bright blob"] = evaluate_bright_blob(
+        compared["bright blob"], records["bright_blob"] = evaluate_bright_blob(
             dataset,
             indices=data.indices["test"],
             train_indices=data.indices["train"],
@@ -110,16 +113,20 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}
+    records["trained"] = evaluation.records["test"]
 
     if trainer.is_global_zero:
         stored = {"name": config.name, "dataset": dataset.info, "split": "test", "fold": config.fold}
         write_results(folder / "results.json", results, **stored)
+        for model, found in records.items():
+            write_records(folder / "records" / model, found)
         title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
         console.print(render_results(title, results, dataset.note))
         for what, where in {
             "best checkpoint": best,
             "pictures": folder / "pictures",
             "results": folder / "results.json",
+            "results by image": folder / "records",
             "config, log, metrics": folder,
         }.items():
             console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)

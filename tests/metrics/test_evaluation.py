@@ -16,7 +16,8 @@ import yaml
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
-from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, Prediction
+from modise_lightning.metrics.records import write_records
+from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "default.yaml"
 NAMES = ["mass", "calcification", "breast"]
@@ -58,6 +59,15 @@ def evaluate(images: list[int], metrics: SegmentationMetrics) -> EvaluationResul
         prediction, target = make_image(image)
         metrics.update([prediction], [target])
     return metrics.compute()
+
+
+def record(images: list[int], metrics: SegmentationMetrics, folder: Path) -> None:
+    recorder = metrics.recorder()
+    for image in images:
+        prediction, target = make_image(image)
+        size = target.segment_ids.shape
+        recorder.update([ImageRecord(image, f"{image}.png", "7", *size)], [prediction], [target])
+    write_records(folder, recorder.compute(0.3))
 
 
 def test_a_perfect_prediction_gives_one_everywhere() -> None:
@@ -153,6 +163,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             for key, value in expected.items():
                 for left, right in zip(flatten(found[key]), flatten(value), strict=True):
                     assert left == pytest.approx(right, abs=1e-12), key
+        record(list(range(1, 1 + num_images)), make_metrics(), tmp_path / "expected")
+        for rank in range(2):
+            found = tmp_path / f"{num_images}_{rank}"
+            for name in ("images.csv", "instances.csv", "overlaps.csv"):
+                assert (found / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
 
 def flatten(value: Any) -> list[Any]:
@@ -169,6 +184,9 @@ def run_process(rank: int, folder: Path) -> None:
         images = list(range(1, 1 + num_images))
         first = (num_images + 1) // 2
         result = evaluate(images[:first] if rank == 0 else images[first:], make_metrics())
+        # An image that fills up the shorter share of a sampler is recorded once.
+        own = images[:first] if rank == 0 else [*images[first:], images[0]]
+        record(own, make_metrics(), folder / f"{num_images}_{rank}")
         (folder / f"{num_images}_{rank}.json").write_text(json.dumps(result.to_dict()))
     torch.distributed.destroy_process_group()
 

@@ -9,16 +9,24 @@ import lightning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.records import EvaluationRecords
 from modise_lightning.structures import Batch, Prediction
 
 
 class Evaluation(lightning.Callback):
-    """Feeds the module's predictions to the metrics; ``results`` holds the last one of each split."""
+    """Feeds the module's predictions to the metrics.
+
+    Attributes:
+        results: The last result of each split, ``validation`` and ``test``.
+        records: What the last test found in each image, under ``test``.
+    """
 
     def __init__(self, metrics: SegmentationMetrics) -> None:
         """Take the metrics to compute."""
         self.metrics = metrics
+        self.recorder = metrics.recorder()
         self.results: dict[str, EvaluationResult] = {}
+        self.records: dict[str, EvaluationRecords] = {}
 
     def on_validation_epoch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -29,6 +37,7 @@ class Evaluation(lightning.Callback):
     def on_test_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start afresh."""
         self._reset(pl_module)
+        self.recorder.reset()
 
     def on_validation_batch_end(
         self,
@@ -51,8 +60,8 @@ class Evaluation(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Compare a batch of predictions with the ground truth."""
-        self._update(outputs, batch)
+        """Compare a batch of predictions with the ground truth, and keep what is found in each image."""
+        self.recorder.update(batch.records, self._update(outputs, batch), batch.targets)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -62,16 +71,18 @@ class Evaluation(lightning.Callback):
             self._log("validation", pl_module)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Log the results of the test split."""
+        """Log the results of the test split, and gather its records."""
         self._log("test", pl_module)
+        self.records["test"] = self.recorder.compute(self.results["test"].best_threshold)
 
     def _reset(self, pl_module: lightning.LightningModule) -> None:
         self.metrics.to(pl_module.device)
         self.metrics.reset()
 
-    def _update(self, outputs: STEP_OUTPUT, batch: Batch) -> None:
+    def _update(self, outputs: STEP_OUTPUT, batch: Batch) -> Sequence[Prediction]:
         predictions: Sequence[Prediction] = cast(dict[str, Any], outputs)["predictions"]
         self.metrics.update(predictions, batch.targets)
+        return predictions
 
     def _log(self, split: str, pl_module: lightning.LightningModule) -> None:
         result = self.metrics.compute()

@@ -76,35 +76,47 @@ class SegmentationDice(Metric):
             ValueError: Numbers or sizes differ.
         """
         for values, target in zip(semantic, targets, strict=True):
-            both, sizes = self._count(values, target)
+            expected = (self.num_categories, *target.segment_ids.shape)
+            if values.shape != expected:
+                raise ValueError(
+                    f"semantic must be {expected} (classes and the target's size); it is "
+                    f"{tuple(values.shape)}."
+                )
+            counts = count_pixels(values, target, background_threshold=self.background_threshold)
+            both, sizes = (count.to(self.device) for count in counts)
             if self.reduction == "pooled":
                 self.numerator += 2 * both
                 self.denominator += sizes
             else:
-                self.numerator += torch.where(sizes > 0, 2 * both / sizes, 0.0)
+                self.numerator += torch.where(sizes > 0, 2 * both.double() / sizes, 0.0)
                 self.denominator += sizes > 0
 
     def compute(self) -> DiceResult:
         """Divide the sums."""
         return DiceResult(self.numerator / self.denominator)
 
-    def _count(self, values: Tensor, target: PanopticSegmentation) -> tuple[Tensor, Tensor]:
-        """Count |A and B| and |A| + |B| of each class, (K,) int64."""
-        expected = (self.num_categories, *target.segment_ids.shape)
-        if values.shape != expected:
-            raise ValueError(
-                f"semantic must be {expected} (classes and the target's size); it is {tuple(values.shape)}."
-            )
-        background = self.num_categories
-        best, predicted = values.max(0)
-        predicted = predicted.masked_fill(best <= self.background_threshold, background)
-        class_of_id = torch.cat([target.labels.new_full((1,), background), target.labels])
-        true = class_of_id[target.segment_ids.clamp(min=0)]
-        classes = self.num_categories + 1
-        # Void pixels get a bin of their own behind all others, which is then cut off.
-        joint = torch.where(target.segment_ids < 0, classes * classes, predicted * classes + true)
-        histogram = torch.bincount(joint.flatten(), minlength=classes * classes + 1)[:-1].view(
-            classes, classes
-        )
-        sizes = histogram.sum(0) + histogram.sum(1)
-        return histogram.diagonal()[:background].to(self.device), sizes[:background].to(self.device)
+
+def count_pixels(
+    semantic: Tensor, target: PanopticSegmentation, *, background_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Count what the Dice coefficient of one image is made of.
+
+    Args:
+        semantic: (K, H, W) values.
+        target: Truth of the same size.
+        background_threshold: The background's score; see ``SegmentationDice``.
+
+    Returns:
+        |A and B| and |A| + |B| of each class, each (K,) int64.
+    """
+    background = len(semantic)
+    best, predicted = semantic.max(0)
+    predicted = predicted.masked_fill(best <= background_threshold, background)
+    class_of_id = torch.cat([target.labels.new_full((1,), background), target.labels])
+    true = class_of_id[target.segment_ids.clamp(min=0)]
+    classes = background + 1
+    # Void pixels get a bin of their own behind all others, which is then cut off.
+    joint = torch.where(target.segment_ids < 0, classes * classes, predicted * classes + true)
+    histogram = torch.bincount(joint.flatten(), minlength=classes * classes + 1)[:-1].view(classes, classes)
+    sizes = histogram.sum(0) + histogram.sum(1)
+    return histogram.diagonal()[:background], sizes[:background]

@@ -16,6 +16,7 @@ from modise_lightning.metrics.best_threshold import best_threshold
 from modise_lightning.metrics.dice import SegmentationDice
 from modise_lightning.metrics.matching import Matching
 from modise_lightning.metrics.panoptic_quality import PanopticQualitySweep
+from modise_lightning.metrics.recorder import EvaluationRecorder
 from modise_lightning.structures import PanopticSegmentation, Prediction
 
 
@@ -132,6 +133,8 @@ class SegmentationMetrics(nn.Module):
         self.category_names = list(category_names)
         self.thresholds = [float(threshold) for threshold in thresholds]
         self.best_threshold_limit = best_threshold_limit
+        self.matching: Matching = matching
+        self.dice_background_threshold = dice_background_threshold
         num_categories = len(self.category_names)
         self.panoptic_quality = PanopticQualitySweep(
             num_categories=num_categories, thresholds=self.thresholds, matching=matching
@@ -187,6 +190,15 @@ class SegmentationMetrics(nn.Module):
         self.panoptic_quality.reset()
         self.average_precision.reset()
         self.dice.reset()
+
+    def recorder(self) -> EvaluationRecorder:
+        """Build what records single images as these metrics measure them."""
+        return EvaluationRecorder(
+            category_names=self.category_names,
+            lowest_threshold=self.thresholds[0],
+            matching=self.matching,
+            dice_background_threshold=self.dice_background_threshold,
+        )
 
     def _by_name(self, values: Tensor) -> dict[str, Any]:
         return dict(zip(self.category_names, values.tolist(), strict=True))

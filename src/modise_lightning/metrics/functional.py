@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from modise_lightning.metrics.matching import Matching, match
-from modise_lightning.metrics.pairs import segment_pairs
+from modise_lightning.metrics.pairs import SegmentPairs, segment_pairs
 from modise_lightning.structures import PanopticSegmentation
 
 
@@ -50,6 +50,20 @@ def panoptic_counts(
         matching: How segments are matched where it is not unique; see ``matching.match``.
     """
     pairs = segment_pairs(prediction, truth)
+    return count_matches(pairs, num_categories=num_categories, thresholds=thresholds, matching=matching)
+
+
+def count_matches(
+    pairs: SegmentPairs, *, num_categories: int, thresholds: Sequence[float], matching: Matching
+) -> PanopticCounts:
+    """Match the overlapping segments of one image and count.
+
+    Args:
+        pairs: The overlapping pairs of the same class.
+        num_categories: K.
+        thresholds: T IoU thresholds; a match has a larger IoU.
+        matching: How segments are matched where it is not unique; see ``matching.match``.
+    """
     matches = match(pairs, thresholds, matching)
     pair_labels = pairs.truth_labels[pairs.truth]
     matched_predictions = _any_of(matches, pairs.prediction, len(pairs.prediction_labels))

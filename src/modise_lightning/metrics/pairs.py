@@ -37,6 +37,60 @@ class SegmentPairs:
     truth_counts: Tensor
 
 
+@dataclass(frozen=True)
+class SegmentOverlaps:
+    """The overlaps of one image's predicted and true segments, whatever their classes, on the CPU.
+
+    Attributes:
+        iou: (P,) float64 intersection over union of each pair, without void pixels; all > 0.
+        prediction: (P,) int64 index of the pair's predicted segment, rising.
+        truth: (P,) int64 index of the pair's true segment, rising for each predicted one.
+        area: (N,) int64 pixels of each predicted segment, void ones included.
+        void_area: (N,) int64 pixels of each predicted segment that are void in the truth.
+        truth_area: (M,) int64 pixels of each true segment.
+    """
+
+    iou: Tensor
+    prediction: Tensor
+    truth: Tensor
+    area: Tensor
+    void_area: Tensor
+    truth_area: Tensor
+
+    @classmethod
+    def of(cls, histogram: Tensor, truth_area: Tensor) -> SegmentOverlaps:
+        """Compute the IoU of all pairs with a common pixel.
+
+        Args:
+            histogram: (N, M + 2) int64 pixels of each predicted segment on void, on no segment, and on each
+                true segment.
+            truth_area: (M,) int64.
+        """
+        area, void, intersection = histogram.sum(1), histogram[:, 0], histogram[:, 2:]
+        predicted, true = torch.nonzero(intersection, as_tuple=True)
+        overlap = intersection[predicted, true].double()
+        union = (area - void)[predicted] + truth_area[true] - overlap
+        return cls(overlap / union, predicted, true, area, void, truth_area)
+
+    def of_one_class(self, prediction_labels: Tensor, truth_labels: Tensor) -> SegmentPairs:
+        """Keep the pairs whose segments have the same class.
+
+        Args:
+            prediction_labels: (N,) int64 classes of the predicted segments.
+            truth_labels: (M,) int64 classes of the true segments.
+        """
+        same = prediction_labels[self.prediction] == truth_labels[self.truth]
+        return SegmentPairs(
+            iou=self.iou[same],
+            prediction=self.prediction[same],
+            truth=self.truth[same],
+            prediction_labels=prediction_labels,
+            truth_labels=truth_labels,
+            prediction_counts=(self.area > 0) & (self.void_area <= _MAX_VOID_SHARE * self.area),
+            truth_counts=self.truth_area > 0,
+        )
+
+
 def joint_histogram(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> Tensor:
     """Count the pixels of each pair of segment ids.
 
@@ -75,20 +129,5 @@ def segment_pairs(prediction: PanopticSegmentation, truth: PanopticSegmentation)
         truth: M segments in an (H, W) map; its void pixels are left out of every IoU.
     """
     histogram = joint_histogram(prediction, truth)
-    prediction_labels, truth_labels = prediction.labels.cpu(), truth.labels.cpu()
-    area, void = histogram[1:].sum(1), histogram[1:, 0]
-    truth_area = histogram[:, 2:].sum(0)
-    intersection = histogram[1:, 2:]
-    same_class = prediction_labels[:, None] == truth_labels[None]
-    predicted, true = torch.nonzero((intersection > 0) & same_class, as_tuple=True)
-    overlap = intersection[predicted, true].double()
-    union = (area - void)[predicted] + truth_area[true] - overlap
-    return SegmentPairs(
-        iou=overlap / union,
-        prediction=predicted,
-        truth=true,
-        prediction_labels=prediction_labels,
-        truth_labels=truth_labels,
-        prediction_counts=(area > 0) & (void <= _MAX_VOID_SHARE * area),
-        truth_counts=truth_area > 0,
-    )
+    overlaps = SegmentOverlaps.of(histogram[1:], histogram[:, 2:].sum(0))
+    return overlaps.of_one_class(prediction.labels.cpu(), truth.labels.cpu())

@@ -1,0 +1,168 @@
+"""What is kept of one evaluated image: its segments, their overlaps with the truth, and its Dice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from modise_lightning.metrics.dice import count_pixels
+from modise_lightning.metrics.pairs import SegmentOverlaps, joint_histogram
+from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
+
+Source = Literal["truth", "instance", "panoptic"]
+
+
+@dataclass(frozen=True)
+class RecordedSegment:
+    """A true segment or a predicted one.
+
+    Attributes:
+        source: ``truth``, or the result that it belongs to: ``instance`` or ``panoptic``.
+        index: Its position among the image's segments of this source, from 0.
+        label: Class index.
+        score: In [0, 1]; None for truth.
+        area: Pixels, void ones included.
+        void_area: Those of them that are void in the truth, which no IoU counts.
+    """
+
+    source: Source
+    index: int
+    label: int
+    score: float | None
+    area: int
+    void_area: int
+
+
+@dataclass(frozen=True)
+class RecordedOverlap:
+    """A predicted and a true segment with a common pixel, whatever their classes.
+
+    Attributes:
+        source: ``instance`` or ``panoptic``.
+        prediction: ``index`` of the predicted segment.
+        truth: ``index`` of the true segment.
+        iou: Intersection over union without void pixels, in (0, 1].
+    """
+
+    source: Source
+    prediction: int
+    truth: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class RecordedImage:
+    """Everything that is kept of an image.
+
+    Attributes:
+        image: Where it comes from.
+        segments: Those with pixels.
+        overlaps: Of predicted with true segments.
+        dice: Mean over the classes that occur in the image, in truth or prediction; NaN when none does.
+    """
+
+    image: ImageRecord
+    segments: list[RecordedSegment]
+    overlaps: list[RecordedOverlap]
+    dice: float
+
+
+def record_image(
+    image: ImageRecord, prediction: Prediction, target: PanopticSegmentation, *, background_threshold: float
+) -> RecordedImage:
+    """Compare all predicted segments of an image with all true ones.
+
+    Args:
+        image: Where it comes from.
+        prediction: Its prediction.
+        target: Its truth, of the same size.
+        background_threshold: The background's score; see ``SegmentationDice``.
+
+    Raises:
+        ValueError: Sizes differ.
+    """
+    histogram = joint_histogram(prediction.panoptic, target)
+    truth_area = histogram[:, 2:].sum(0)
+    panoptic = SegmentOverlaps.of(histogram[1:], truth_area)
+    instances = SegmentOverlaps.of(instance_histogram(prediction.instances, target), truth_area)
+    both, sizes = count_pixels(prediction.semantic, target, background_threshold=background_threshold)
+    no_scores: list[float | None] = [None] * len(truth_area)
+    return RecordedImage(
+        image=image,
+        segments=[
+            *_segments("truth", target.labels, no_scores, truth_area, torch.zeros_like(truth_area)),
+            *_segments(
+                "instance",
+                prediction.instances.labels,
+                prediction.instances.scores.tolist(),
+                instances.area,
+                instances.void_area,
+            ),
+            *_segments(
+                "panoptic",
+                prediction.panoptic.labels,
+                _panoptic_scores(prediction.panoptic),
+                panoptic.area,
+                panoptic.void_area,
+            ),
+        ],
+        overlaps=[*_overlaps("instance", instances), *_overlaps("panoptic", panoptic)],
+        dice=float((2 * both.double() / sizes).nanmean()),
+    )
+
+
+def instance_histogram(instances: InstanceSegmentation, truth: PanopticSegmentation) -> Tensor:
+    """Count the pixels of each mask on each true segment.
+
+    Args:
+        instances: N masks, which may overlap.
+        truth: M segments in an (H, W) map.
+
+    Returns:
+        (N, M + 2) int64 on the CPU: pixels on void, on no segment, and on each true segment.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    masks, ids = instances.masks, truth.segment_ids
+    if masks.shape[1:] != ids.shape:
+        raise ValueError(
+            f"prediction and truth must have one size; they are {tuple(masks.shape[1:])} and "
+            f"{tuple(ids.shape)}."
+        )
+    # Bytes add up faster than bools.
+    flat = masks.view(torch.uint8).flatten(1)
+    histogram = flat.new_zeros(len(flat), len(truth.labels) + 2, dtype=torch.int64)
+    # Lesions cover little of an image: their pixels are picked out of the masks, instead of whole masks
+    # compared with each segment.
+    labelled = torch.nonzero(ids.flatten()).flatten()
+    ids_there = ids.flatten()[labelled]
+    for segment in torch.unique(ids_there).tolist():
+        pixels = labelled[ids_there == segment]
+        histogram[:, segment + 1] = flat[:, pixels].sum(1, dtype=torch.int64)
+    histogram[:, 1] = flat.sum(1, dtype=torch.int64) - histogram.sum(1)
+    return histogram.cpu()
+
+
+def _panoptic_scores(panoptic: PanopticSegmentation) -> list[float | None]:
+    scores = panoptic.scores
+    return [None] * len(panoptic.labels) if scores is None else list(scores.tolist())
+
+
+def _segments(
+    source: Source, labels: Tensor, scores: list[float | None], area: Tensor, void_area: Tensor
+) -> list[RecordedSegment]:
+    rows = zip(labels.tolist(), scores, area.tolist(), void_area.tolist(), strict=True)
+    return [
+        RecordedSegment(source, index, label, score, pixels, void)
+        for index, (label, score, pixels, void) in enumerate(rows)
+        if pixels
+    ]
+
+
+def _overlaps(source: Source, overlaps: SegmentOverlaps) -> list[RecordedOverlap]:
+    rows = zip(overlaps.prediction.tolist(), overlaps.truth.tolist(), overlaps.iou.tolist(), strict=True)
+    return [RecordedOverlap(source, prediction, truth, iou) for prediction, truth, iou in rows]
