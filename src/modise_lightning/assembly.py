@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from modise_lightning.backbones.backbone import Backbone
+from modise_lightning.backbones.windows import count_windows
 from modise_lightning.checkpoint import METADATA_KEY, check_state, read_checkpoint
 from modise_lightning.command_line import instantiate
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.datamodule import PanopticDataModule
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.lightning_module import SegmentationModule
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.segmenter import Segmenter
@@ -52,17 +56,55 @@ def build_data(config: DictConfig) -> PanopticDataModule:
     return cast(PanopticDataModule, instantiate(config.data.module))
 
 
-def build_segmenter(config: DictConfig, text_state: Mapping[str, torch.Tensor] | None = None) -> Segmenter:
+def build_feature_store(config: DictConfig, data: PanopticDataModule) -> FeatureStore | None:
+    """Build the feature store and tell it how many windows of images there will be; None for none.
+
+    Raises:
+        UserError: It would have no use with this backbone or this augmentation.
+    """
+    if config.feature_store.get("_target_") is None:
+        return None
+    if "feature_store" not in inspect.signature(get_object(config.backbone._target_)).parameters:
+        raise UserError(
+            "feature_store: this backbone has no frozen features that could be kept. Set feature_store=none."
+        )
+    versions = data.train_transform.versions
+    if versions is None:
+        raise UserError(
+            "feature_store: with this augmentation no training image is ever seen twice "
+            "(data.module.train_transform: scale_range, brightness, contrast), so its features would be kept "
+            "in vain. Add augmentation=cacheable, or set feature_store=none."
+        )
+    size = config.backbone.window_size
+    crop = data.train_transform.crop_size
+    evaluated = [*data.indices["validation"], *data.indices["test"]]
+    records = (data.dataset.entries[index].record for index in evaluated)
+    shapes = [
+        *[(crop, crop)] * (versions * len(data.indices["train"])),
+        *(data.evaluation_transform.resized(record.height, record.width) for record in records),
+    ]
+    store = cast(FeatureStore, instantiate(config.feature_store))
+    store.expect(sum(1 if size is None else count_windows(*shape, size) for shape in shapes))
+    return store
+
+
+def build_segmenter(
+    config: DictConfig,
+    text_state: Mapping[str, torch.Tensor] | None = None,
+    feature_store: FeatureStore | None = None,
+) -> Segmenter:
     """Build the network.
 
     Args:
         config: Composed training configuration.
         text_state: The classifier's text embeddings from a checkpoint; None encodes the prompts anew.
+        feature_store: Where the features of frozen parts are kept; None computes them each time.
     """
-    backbone: Backbone = instantiate(config.backbone)
+    stored = {} if feature_store is None else {"feature_store": feature_store}
+    backbone: Backbone = instantiate(config.backbone, **stored)
     captioner: nn.Module | None = None
     if config.captioner.get("_target_") is not None:
-        captioner = instantiate(config.captioner)(shape=backbone.conditioning_shape)
+        captioner = instantiate(config.captioner)(shape=backbone.conditioning_shape, **stored)
     mask_generator = instantiate(config.mask_generator)(feature_channels=backbone.feature_channels)
     classifier = _build_classifier(config, mask_generator.hidden_channels, text_state)
     return Segmenter(

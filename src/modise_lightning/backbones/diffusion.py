@@ -132,7 +132,8 @@ class DiffusionBackbone(Backbone):
 
     def _run_vae(self, images: Tensor) -> tuple[Tensor, ...]:
         latents, taps = self.vae(2 * images - 1)
-        return latents, *taps
+        # Half of the channels that the VAE computes: a view, which a feature store could not give back.
+        return latents.contiguous(), *taps
 
     def noisy_latents(self, latents: Tensor) -> Tensor:
         """Mix scaled latents (B, 4, h, w) with the fixed noise to (timesteps, B, 4, h, w)."""

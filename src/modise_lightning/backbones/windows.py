@@ -32,11 +32,17 @@ def split_into_windows(images: Tensor, size: int) -> tuple[Tensor, list[tuple[in
     height, width = images.shape[-2:]
     if (height, width) == (size, size):
         return images, [(0, 0)]
-    height, width = max(size, _round_up(height)), max(size, _round_up(width))
-    images = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
-    offsets = [(y, x) for y in _starts(height, size) for x in _starts(width, size)]
+    rows, columns = (_starts(max(size, _round_up(side)), size) for side in (height, width))
+    images = F.pad(images, (0, columns[-1] + size - width, 0, rows[-1] + size - height))
+    offsets = [(y, x) for y in rows for x in columns]
     windows = torch.stack([images[..., y : y + size, x : x + size] for y, x in offsets], dim=1)
     return windows.flatten(0, 1), offsets
+
+
+def count_windows(height: int, width: int, size: int) -> int:
+    """Count the windows that an image is cut into; all lengths in pixels."""
+    rows, columns = (-(-_round_up(side) // size) for side in (height, width))
+    return rows * columns
 
 
 def merge_windows(

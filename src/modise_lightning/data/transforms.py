@@ -56,6 +56,15 @@ class TrainTransform:
         self.brightness = brightness
         self.contrast = contrast
 
+    @property
+    def versions(self) -> int | None:
+        """How many different pictures a step can see of one image; None if there is no limit."""
+        # At a scale of at most 1 the crop is the whole image, so its place is fixed too.
+        fixed_geometry = self.scale_range[0] == self.scale_range[1] <= 1
+        if not fixed_geometry or self.brightness > 0 or self.contrast > 0:
+            return None
+        return 2 if 0 < self.flip_probability < 1 else 1
+
     def __call__(
         self, image: NDArray[np.float32], target: PanopticSegmentation, generator: np.random.Generator
     ) -> tuple[Tensor, PanopticSegmentation, tuple[int, int]]:
@@ -107,6 +116,13 @@ class EvaluationTransform:
             raise UserError(f"evaluation_transform.longest_side: {longest_side} pixels; it must be positive.")
         self.longest_side = longest_side
 
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Give the (height, width) that an image gets."""
+        if self.longest_side is None:
+            return height, width
+        scale = self.longest_side / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
     def __call__(self, image: NDArray[np.float32]) -> Tensor:
         """Resize an image.
 
@@ -116,10 +132,7 @@ class EvaluationTransform:
         Returns:
             (3, h, w) float32 in [0, 1].
         """
-        if self.longest_side is not None:
-            scale = self.longest_side / max(image.shape)
-            image = resize_image(image, *(max(1, round(side * scale)) for side in image.shape))
-        return to_rgb(image)
+        return to_rgb(resize_image(image, *self.resized(*image.shape)))
 
 
 def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

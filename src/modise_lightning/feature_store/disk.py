@@ -12,10 +12,10 @@ from pathlib import Path
 from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.entry_file import DamagedEntryError, encode_entry, read_entry
-from modise_lightning.feature_store.store import GIGABYTE, FeatureEntry, FeatureStore, Precision
+from modise_lightning.feature_store.store import FeatureEntry, FeatureStore, Precision, readable
 
 _LOGGER = logging.getLogger(__name__)
-_SUFFIX = ".safetensors"
+_SUFFIX = ".features"
 # A file under a temporary name that is older was left by a process that was ended while it wrote.
 _ABANDONED_SECONDS = 3600.0
 # The folder is looked at again when this share of the room that was left may be filled. So many processes may
@@ -73,8 +73,8 @@ class DiskFeatureStore(FeatureStore):
         missing = needed_bytes - self.used_bytes
         if missing > free:
             raise UserError(
-                f"feature_store.folder: '{self.folder}' has {free / GIGABYTE:.3g} GB free, "
-                f"{missing / GIGABYTE:.3g} GB are needed. Give another folder, or a lower "
+                f"feature_store.folder: '{self.folder}' has {readable(free)} free, "
+                f"{readable(missing)} are needed. Give another folder, or a lower "
                 "feature_store.max_gigabytes (the least recently used features are then computed again)."
             )
 

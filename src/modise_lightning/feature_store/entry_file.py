@@ -1,18 +1,19 @@
-"""Reads and writes an entry of a feature store as a safetensors file that says whether it is whole."""
+"""Reads and writes an entry of a feature store: a safetensors file, then the checksum of its bytes."""
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import torch
-from torch import Tensor
 
 from modise_lightning.feature_store.store import DTYPES, FeatureEntry
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_CHECKSUM_BYTES = 4
+_LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 
 
 class DamagedEntryError(Exception):
@@ -21,13 +22,14 @@ class DamagedEntryError(Exception):
 
 def encode_entry(key: str, entry: FeatureEntry) -> bytes:
     """Give the bytes of a file that holds an entry."""
-    tensors = {str(index): tensor.contiguous() for index, tensor in enumerate(entry.tensors)}
-    metadata = {
+    tensors = {str(index): tensor for index, tensor in enumerate(entry.tensors)}
+    description = {
         "key": key,
-        "dtypes": ",".join(_NAMES[dtype] for dtype in entry.dtypes),
-        "checksum": _checksum(entry.tensors),
+        "dtypes": json.dumps([_NAMES[dtype] for dtype in entry.dtypes]),
+        "channels_last": json.dumps(entry.channels_last),
     }
-    return safetensors.torch.save(tensors, metadata=metadata)
+    data = safetensors.torch.save(tensors, metadata=description)
+    return data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def read_entry(path: Path, key: str) -> FeatureEntry | None:
@@ -38,33 +40,31 @@ def read_entry(path: Path, key: str) -> FeatureEntry | None:
         key: Of the entry that it should hold.
 
     Returns:
-        The entry; its tensors are views of the file. None if there is no file.
+        The entry; None if there is no file.
 
     Raises:
         DamagedEntryError: The file is cut off or changed, or is another entry's.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = sorted(file.keys(), key=lambda name: name.zfill(8))
-            tensors = tuple(file.get_tensor(name) for name in names)
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (safetensors.SafetensorError, OSError) as error:
+    except OSError as error:
         raise DamagedEntryError(str(error)) from error
-    dtypes = tuple(DTYPES.get(name) for name in metadata.get("dtypes", "").split(","))
-    if metadata.get("key") != key or metadata.get("checksum") != _checksum(tensors):
+    data, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if zlib.crc32(data) != int.from_bytes(checksum, "little"):
         raise DamagedEntryError("its checksum is wrong")
-    whole = tuple(dtype for dtype in dtypes if dtype is not None)
-    if not len(whole) == len(dtypes) == len(tensors):
-        raise DamagedEntryError("its description is wrong")
-    return FeatureEntry(tensors, whole)
-
-
-def _checksum(tensors: tuple[Tensor, ...]) -> str:
-    """Sum up shapes, types and bytes, which a disk or an interrupted write may have changed."""
-    total = 0
-    for tensor in tensors:
-        total = zlib.crc32(f"{tuple(tensor.shape)}|{tensor.dtype}".encode(), total)
-        total = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, total)
-    return f"{total:08x}"
+    try:
+        tensors = safetensors.torch.load(data)
+        length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+        description = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])["__metadata__"]
+        entry = FeatureEntry(
+            tuple(tensors[str(index)] for index in range(len(tensors))),
+            tuple(DTYPES[name] for name in json.loads(description["dtypes"])),
+            tuple(bool(last) for last in json.loads(description["channels_last"])),
+        )
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DamagedEntryError(f"it is no entry: {error}") from error
+    if description.get("key") != key or not len(tensors) == len(entry.dtypes) == len(entry.channels_last):
+        raise DamagedEntryError("it is another entry's")
+    return entry

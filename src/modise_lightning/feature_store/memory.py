@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 
 from modise_lightning.errors import UserError
-from modise_lightning.feature_store.store import GIGABYTE, FeatureEntry, FeatureStore, Precision
+from modise_lightning.feature_store.store import FeatureEntry, FeatureStore, Precision, readable
 
 
 class MemoryFeatureStore(FeatureStore):
@@ -42,8 +42,8 @@ class MemoryFeatureStore(FeatureStore):
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed_bytes > installed:
             raise UserError(
-                f"feature_store: {needed_bytes / GIGABYTE:.3g} GB do not fit into this machine's "
-                f"{installed / GIGABYTE:.3g} GB of memory. Use feature_store=disk, or a lower "
+                f"feature_store: {readable(needed_bytes)} do not fit into this machine's "
+                f"{readable(installed)} of memory. Use feature_store=disk, or a lower "
                 "feature_store.max_gigabytes."
             )
 

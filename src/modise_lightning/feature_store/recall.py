@@ -62,17 +62,16 @@ class FeatureRecall:
         entries = [self.store.get(key) for key in keys]
         absent = [index for index, entry in enumerate(entries) if entry is None]
         if absent:
-            features = compute(images if len(absent) == len(entries) else images[absent])
+            features = compute(images[_with_company(absent, len(images))])
             for row, index in enumerate(absent):
-                entries[index] = self._keep(keys[index], [feature[row] for feature in features])
+                entries[index] = self._keep(keys[index], features, row)
         return _batch([entry for entry in entries if entry is not None], images.device)
 
-    def _keep(self, key: str, features: list[Tensor]) -> FeatureEntry:
+    def _keep(self, key: str, features: tuple[Tensor, ...], row: int) -> FeatureEntry:
         assert self.store is not None
         # What is made in inference mode could take no part in a later training step.
         with torch.inference_mode(False), torch.no_grad():
-            tensors = tuple(_store_as(feature, self.store.precision) for feature in features)
-        entry = FeatureEntry(tensors, tuple(feature.dtype for feature in features))
+            entry = _make_entry(features, row, self.store.precision)
         if not self._announced:
             self.store.announce(self.what, entry.size)
             self._announced = True
@@ -80,25 +79,49 @@ class FeatureRecall:
         return entry
 
 
+def _with_company(absent: list[int], total: int) -> list[int]:
+    """Add another image to a single one of several.
+
+    PyTorch convolves one small image on a CPU with another algorithm than several, which rounds otherwise;
+    so results equal those without a store.
+    """
+    return [*absent, (absent[0] + 1) % total] if len(absent) == 1 < total else absent
+
+
+def _make_entry(features: tuple[Tensor, ...], row: int, precision: torch.dtype) -> FeatureEntry:
+    channels_last = tuple(
+        feature.dim() == 4
+        and feature.is_contiguous(memory_format=torch.channels_last)
+        and not feature.is_contiguous()
+        for feature in features
+    )
+    tensors = tuple(
+        _store_as(feature[row].permute(1, 2, 0) if last else feature[row], precision)
+        for feature, last in zip(features, channels_last, strict=True)
+    )
+    return FeatureEntry(tensors, tuple(feature.dtype for feature in features), channels_last)
+
+
 def _store_as(feature: Tensor, precision: torch.dtype) -> Tensor:
     """Copy to the CPU in a number format; what it cannot hold keeps its own."""
-    kept = feature.to("cpu", precision, copy=True)
+    kept = torch.empty(feature.shape, dtype=precision).copy_(feature)
     if precision == torch.float16 and bool(kept.isinf().any()) and not bool(feature.isinf().any()):
         warnings.warn(
             "feature store: some features are too large for float16 and are kept as they are. "
             "feature_store.precision=bfloat16 holds any.",
             stacklevel=2,
         )
-        return feature.to("cpu", copy=True)
+        return torch.empty(feature.shape, dtype=feature.dtype).copy_(feature)
     return kept
 
 
 def _batch(entries: list[FeatureEntry], device: torch.device) -> tuple[Tensor, ...]:
-    columns = zip(*(entry.tensors for entry in entries), strict=True)
-    return tuple(
-        torch.stack(rows).to(device, non_blocking=True).to(dtype)
-        for rows, dtype in zip(columns, entries[0].dtypes, strict=True)
-    )
+    features = []
+    for column, (dtype, last) in enumerate(zip(entries[0].dtypes, entries[0].channels_last, strict=True)):
+        rows = [entry.tensors[column] for entry in entries]
+        feature = torch.stack(rows).to(device, non_blocking=True).to(dtype)
+        features.append(feature.permute(0, 3, 1, 2) if last else feature)
+    return tuple(features)
 
 
 def _identify(module: nn.Module, settings: Mapping[str, object], precision: torch.dtype) -> bytes:

@@ -19,6 +19,13 @@ Precision = Literal["float32", "float16", "bfloat16"]
 # What a store may hold; the names stand in configurations and files.
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 GIGABYTE = 10**9
+_MEGABYTE = 10**6
+
+
+def readable(size: int) -> str:
+    """Give bytes as text in GB or MB, powers of ten."""
+    value, unit = (size / GIGABYTE, "GB") if size >= GIGABYTE else (size / _MEGABYTE, "MB")
+    return f"{float(f'{value:.3g}'):g} {unit}"
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,15 @@ class FeatureEntry:
     """The features of one window of an image.
 
     Attributes:
-        tensors: As they are kept, on the CPU, without a batch dimension.
+        tensors: As they are kept, on the CPU, without a batch dimension; each in order in memory.
         dtypes: Of the features as they were computed.
+        channels_last: Whether a tensor is kept as (H, W, C), because it was computed in that memory format;
+            operators round differently in different formats.
     """
 
     tensors: tuple[Tensor, ...]
     dtypes: tuple[torch.dtype, ...]
+    channels_last: tuple[bool, ...]
 
     @property
     def size(self) -> int:
@@ -88,16 +98,15 @@ class FeatureStore(ABC):
         self._predicted_bytes += kind_bytes
         fits = self._predicted_bytes <= self.max_bytes
         _LOGGER.info(
-            "feature store: %s of %d windows will take %.3g GB in %s (%.3g MB each)%s",
+            "feature store: %s of %d windows take %s in %s%s",
             what,
             self._expected_windows,
-            kind_bytes / GIGABYTE,
+            readable(kind_bytes),
             self.where,
-            entry_bytes / 10**6,
             ""
             if fits
-            else f"; all do not fit into feature_store.max_gigabytes={self.max_bytes / GIGABYTE:g}, so the "
-            "least recently used ones are dropped and computed again",
+            else f"; that is more than feature_store.max_gigabytes={self.max_bytes / GIGABYTE:g}, so the "
+            "least recently used features are dropped and computed again",
         )
         self.check_room(min(self._predicted_bytes, self.max_bytes))
 
