@@ -28,7 +28,17 @@ KNOW_LIGHTNING = {
     "prepare",
     "assembly",
 }
-KNOW_HYDRA = {"train", "evaluate", "predict", "prepare", "command_line", "assembly", "config_check"}
+KNOW_HYDRA = {
+    "train",
+    "evaluate",
+    "predict",
+    "prepare",
+    "tables",
+    "command_line",
+    "assembly",
+    "config_check",
+    "run_identity",
+}
 
 
 def imported_modules(file: Path) -> set[str]:

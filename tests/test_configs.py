@@ -84,7 +84,7 @@ def test_mame_and_biomedclip_are_m_odise(compose_config: Compose, tmp_path: Path
     by_parts = compose_config("train", ["backbone=mame", "text=biomedclip"], tmp_path)
     by_name = compose_config("train", ["experiment=m_odise"], tmp_path)
     for config in (by_parts, by_name):
-        config.name = "same"
+        config.name = config.experiment = "same"
     assert OmegaConf.to_container(by_parts, resolve=True) == OmegaConf.to_container(by_name, resolve=True)
 
 

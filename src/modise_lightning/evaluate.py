@@ -29,6 +29,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.metrics.records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.table import render_results
+    from modise_lightning.run_identity import run_identity
 
     quieten_libraries()
     check_config(config)
@@ -52,8 +53,8 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]
     if trainer.is_global_zero:
-        stored = {"name": trained.name, "dataset": dataset.info, "split": config.split, "fold": trained.fold}
-        write_results(folder / "results.json", {"trained": result}, **stored)
+        identity = run_identity(trained, dataset, config.split)
+        write_results(folder / "results.json", {"trained": result}, identity)
         write_records(folder / "records" / "trained", evaluation.records["test"])
         title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()

@@ -46,6 +46,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.run_summary import render_run_summary
     from modise_lightning.reporting.table import render_results
+    from modise_lightning.run_identity import run_identity
 
     quieten_libraries()
     check_config(config)
@@ -116,8 +117,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     records["trained"] = evaluation.records["test"]
 
     if trainer.is_global_zero:
-        stored = {"name": config.name, "dataset": dataset.info, "split": "test", "fold": config.fold}
-        write_results(folder / "results.json", results, **stored)
+        write_results(folder / "results.json", results, run_identity(config, dataset, "test"))
         for model, found in records.items():
             write_records(folder / "records" / model, found)
         title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"

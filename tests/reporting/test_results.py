@@ -13,7 +13,7 @@ import pytest
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult
-from modise_lightning.reporting.results import read_results, write_results
+from modise_lightning.reporting.results import RunIdentity, read_results, write_results
 
 RESULT = EvaluationResult(
     num_images=3,
@@ -33,9 +33,24 @@ RESULT = EvaluationResult(
 )
 
 
+RUN = RunIdentity(
+    name="tiny",
+    dataset="phantom",
+    synthetic=True,
+    split="test",
+    fold=2,
+    experiment="m_odise",
+    random_parts=("backbone", "captioner"),
+    matching="greedy",
+    dataset_digest="0123",
+    num_dataset_images=20,
+    num_folds=5,
+    data_split="official",
+)
+
+
 def write(path: Path) -> dict[str, Any]:
-    dataset = {"name": "phantom", "synthetic": True, "images": 100}
-    write_results(path, {"trained": RESULT}, name="tiny", dataset=dataset, split="test", fold=2)
+    write_results(path, {"trained": RESULT}, RUN)
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
@@ -44,8 +59,7 @@ def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
     content = write(tmp_path / "results.json")
     assert content["results"]["trained"]["dice"] is None
     stored = read_results(tmp_path / "results.json", EvaluationResult)
-    assert (stored.name, stored.dataset, stored.synthetic) == ("tiny", "phantom", True)
-    assert (stored.split, stored.fold) == ("test", 2)
+    assert stored.run == RUN
     assert isinstance(stored.results["trained"], EvaluationResult)
     # NaN is equal to NaN for numpy only.
     np.testing.assert_equal(asdict(stored.results["trained"]), asdict(RESULT))

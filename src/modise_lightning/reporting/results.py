@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.files import write_json_atomically
@@ -26,16 +26,22 @@ class Storable(Protocol):
 
 
 @dataclass(frozen=True)
-class StoredResults(Generic[T]):
-    """Results by model, with what they were measured on.
+class RunIdentity:
+    """What was evaluated on what: which results belong together, and which may not be mixed.
 
     Attributes:
         name: The run's name.
-        dataset: Its name.
+        experiment: Which of the paper's models it is; None for another one.
+        random_parts: Parts that the paper takes pretrained and that had random weights.
+        matching: How segments were matched below an IoU of 0.5; None where it is not known.
+        dataset: The dataset's name.
         synthetic: Whether its images are.
-        split: Which images: train, validation, test or all.
+        dataset_digest: Of the dataset's description and folds; None where it is not known.
+        num_dataset_images: Number of images of the whole dataset; None where it is not known.
+        num_folds: Number of folds of the dataset; None where it is not known.
+        data_split: ``folds``, or ``official``: every fold's test images are the same.
+        split: Which images were evaluated: train, validation, test or all.
         fold: The test fold.
-        results: By model ("trained", "untrained", ...).
     """
 
     name: str
@@ -43,6 +49,25 @@ class StoredResults(Generic[T]):
     synthetic: bool
     split: str
     fold: int
+    experiment: str | None = None
+    random_parts: tuple[str, ...] = ()
+    matching: str | None = None
+    dataset_digest: str | None = None
+    num_dataset_images: int | None = None
+    num_folds: int | None = None
+    data_split: str = "folds"
+
+
+@dataclass(frozen=True)
+class StoredResults(Generic[T]):
+    """Results by model, with what they were measured on.
+
+    Attributes:
+        run: What was evaluated on what.
+        results: By model ("trained", "untrained", ...).
+    """
+
+    run: RunIdentity
     results: dict[str, T]
 
 
@@ -55,38 +80,27 @@ class _Content(BaseModel):
     dataset: str
     synthetic: bool
     split: str
-    fold: int
+    fold: NonNegativeInt
+    experiment: str | None = None
+    random_parts: list[str] = []
+    matching: str | None = None
+    dataset_digest: str | None = None
+    num_dataset_images: PositiveInt | None = None
+    num_folds: PositiveInt | None = None
+    data_split: str = "folds"
     results: dict[str, dict[str, Any]]
 
 
-def write_results(
-    path: Path,
-    results: Mapping[str, Storable],
-    *,
-    name: str,
-    dataset: Mapping[str, Any],
-    split: str,
-    fold: int,
-) -> None:
+def write_results(path: Path, results: Mapping[str, Storable], run: RunIdentity) -> None:
     """Write results by model, with what they were measured on.
 
     Args:
         path: A JSON file.
         results: By model ("trained", "untrained", ...).
-        name: The run's name.
-        dataset: What the dataset says of itself; its name and whether it is synthetic are kept.
-        split: Which images: train, validation, test or all.
-        fold: The test fold.
+        run: What was evaluated on what.
     """
-    content = {
-        "name": name,
-        "dataset": dataset["name"],
-        "synthetic": dataset["synthetic"],
-        "split": split,
-        "fold": fold,
-        "results": {model: result.to_dict() for model, result in results.items()},
-    }
-    write_json_atomically(path, content)
+    by_model = {model: result.to_dict() for model, result in results.items()}
+    write_json_atomically(path, {**asdict(run), "results": by_model})
 
 
 def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
@@ -113,9 +127,9 @@ def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
         raise UserError(f"{path}: {where}: {first['msg']}; give a run's results.json.") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); give a run's results.json.") from error
-    return StoredResults(
-        content.name, content.dataset, content.synthetic, content.split, content.fold, results
-    )
+    about = content.model_dump(exclude={"results"})
+    about["random_parts"] = tuple(content.random_parts)
+    return StoredResults(RunIdentity(**about), results)
 
 
 def _none_to_nan(value: object) -> object:
