@@ -107,9 +107,12 @@ def _window(values: NDArray[np.float64], center: float, width: float, function: 
 
 
 def _ramp(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Map low to 0 and high to 1, in place: a mammogram's temporary copies would take most of the memory."""
     if high <= low:
         return (values > low).astype(np.float64)
-    return np.asarray(((values - low) / (high - low)).clip(0, 1))
+    values -= low
+    values /= high - low
+    return np.clip(values, 0, 1, out=values)
 
 
 def _first(value: object) -> float | None:

@@ -106,9 +106,10 @@ def write_entry(
             rows, columns = box
             bbox = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
             segments.append(PreparedSegment(segment_id, int(label), int(areas[segment_id]), bbox))
-    ids = segment_ids.astype(np.uint32)
     # COCO panoptic: id = R + 256 G + 65536 B; OpenCV writes the channels as B, G, R.
-    id_map = np.stack([ids >> 16, (ids >> 8) & 255, ids & 255], axis=-1).astype(np.uint8)
+    id_map = np.empty((*segment_ids.shape, 3), dtype=np.uint8)
+    for channel, shift in enumerate((16, 8, 0)):
+        np.bitwise_and(segment_ids >> shift, 255, out=id_map[..., channel], casting="unsafe")
     _write_png(root / PANOPTIC_FOLDER / record.file_name, id_map)
     _write_png(root / IMAGE_FOLDER / record.file_name, pixels)
     return PreparedEntry(record=record, segments=tuple(segments), attributes=dict(attributes))
