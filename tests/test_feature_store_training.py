@@ -68,9 +68,12 @@ def test_training_with_a_store_equals_training_without(
     again_losses, again_rates = run(disk, phantom_root, again, compose_config)
     assert again_losses == losses
     assert again_rates == [1, 1]
+    expected = weights(plain)
     for folder in (kept, again):
-        for name, value in weights(plain).items():
-            assert torch.equal(weights(folder)[name], value), name
+        found = weights(folder)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(found[name], value), name
 
 
 def test_the_store_is_one_for_all_parts_and_knows_how_much_will_come(
