@@ -65,6 +65,8 @@ def test_a_real_size_experiment_composes_and_checks(
             "callbacks",
             "inference",
             "metrics",
+            "augmentation",
+            "feature_store",
         )
         for choice in choices(group)
         if choice not in ("base", "default")
