@@ -31,7 +31,7 @@ def read_csv_table(path: Path, columns: Sequence[str]) -> tuple[list[CsvRow], li
         columns: Columns that it must have, in any order; the first of equal names counts.
 
     Returns:
-        Its rows, and a sentence for each row that has too few or too many cells.
+        Its rows that are not empty, and a sentence for each row that has too few or too many cells.
 
     Raises:
         UserError: The file cannot be read, or lacks a column.
@@ -49,11 +49,13 @@ def read_csv_table(path: Path, columns: Sequence[str]) -> tuple[list[CsvRow], li
             rows: list[CsvRow] = []
             problems: list[str] = []
             for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
                 if len(cells) == len(header):
                     # In reverse, so that the first of equal names stays.
                     pairs = zip(reversed(header), reversed(cells), strict=True)
                     rows.append(CsvRow(reader.line_num, {title: cell.strip() for title, cell in pairs}))
-                elif any(cell.strip() for cell in cells):
+                else:
                     problems.append(
                         f"{path.name}, row {reader.line_num}: {len(cells)} cells instead of {len(header)}; "
                         "left out."
