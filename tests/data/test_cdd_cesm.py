@@ -22,8 +22,9 @@ from PIL import Image
 
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.cdd_cesm import CddCesmPreparer
+from modise_lightning.data.cdd_cesm_findings import kinds_of_finding
 from modise_lightning.data.cdd_cesm_selection import select_images
-from modise_lightning.data.cdd_cesm_tables import parse_image_name, read_regions, read_sheet
+from modise_lightning.data.cdd_cesm_tables import Modality, parse_image_name, read_regions, read_sheet
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.errors import UserError
 
@@ -31,7 +32,12 @@ CATEGORIES: list[dict[str, Any]] = [
     {"name": "benign", "prompts": ["benign"], "isthing": True, "color": [86, 180, 233]},
     {"name": "malignant", "prompts": ["malignant"], "isthing": True, "color": [230, 159, 0]},
 ]
+FINDINGS: list[dict[str, Any]] = [
+    {"name": name, "prompts": [name], "isthing": True, "color": [0, 0, 0]}
+    for name in ("mass", "non-mass enhancement", "distortion", "asymmetry", "calcification", "other")
+]
 ARGUMENTS: dict[str, Any] = {
+    "labels": "pathology",
     "categories": CATEGORIES,
     "modality": "both",
     "num_folds": 2,
@@ -54,7 +60,7 @@ def circle(x: float, y: float, radius: float) -> dict[str, object]:
     return {"name": "circle", "cx": x, "cy": y, "r": radius}
 
 
-def write_sheet(path: Path, classes: Mapping[str, str]) -> None:
+def write_sheet(path: Path, classes: Mapping[str, str], findings: Mapping[str, str] | None = None) -> None:
     rows: list[list[object]] = [
         [
             "Image_name",
@@ -72,7 +78,8 @@ def write_sheet(path: Path, classes: Mapping[str, str]) -> None:
         patient, side, kind, view = name.strip().split("_")[:4]
         modality = "CESM" if kind == "CM" else kind
         density = "_" if kind == "CM" else "C"
-        rows.append([name, int(patient[1:]), side, modality, density, "3$2", "Mass", view, classification])
+        finding = "Mass" if findings is None else findings[name]
+        rows.append([name, int(patient[1:]), side, modality, density, "3$2", finding, view, classification])
     if path.suffix == ".csv":
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
@@ -177,6 +184,64 @@ def test_every_quirk_is_repaired_or_told(download: Path, tmp_path: Path) -> None
     rows, columns = np.indices(SIZE)
     distance = np.hypot(rows - 40, columns - 30)
     assert covered == {"pixels": (distance < 20).sum(), "left": ((distance < 20) & (distance >= 8)).sum()}
+
+
+def test_kinds_of_finding(download: Path, tmp_path: Path) -> None:
+    findings = {
+        "P1_L_DM_MLO": "Architectural distortion with overlying macrocalification",
+        "P1_L_CM_MLO ": "Segmental non mass enhancement",
+        "P2_R_DM_CC": "Benign macrocalcification$High density  mass with speculated margin",
+        "P99_L_DM_MLO_2": "IMLN",
+        "P281_L_CM_MLO2": "",
+        "P138_L_DM_CC": "Normal",
+        "P20_R_DM_CC": "Normal",
+        "P6_R_DM_CC": "Normal",
+    }
+    classes = {name: row.classification.title() for name, row in read_sheet(download / SHEET)[0].items()}
+    write_sheet(download / SHEET, {name: classes[parse_image_name(name)] for name in findings}, findings)
+    report = prepare(download, tmp_path / "out", labels="finding", categories=FINDINGS)
+    assert report.problems == ["P281_L_CM_MLO2: the sheet's row 6 gives no finding; left out."]
+    dataset = PreparedDataset.open(tmp_path / "out", categories_from_config(FINDINGS))
+    assert dataset.info["labels"] == "finding"
+    found = {
+        entry.record.file_name: {FINDINGS[label]["name"] for label in dataset.segment_labels(index)}
+        for index, entry in enumerate(dataset.entries)
+    }
+    assert found == {
+        "P1_L_DM_MLO.png": {"distortion"},
+        "P1_L_CM_MLO.png": {"non-mass enhancement"},
+        "P2_R_DM_CC.png": {"mass"},
+        "P99_L_DM_MLO_2.png": {"other"},
+    }
+    assert report.tables["kinds of finding in an image"] == {
+        "calcification + distortion": {"images annotated as distortion": 1},
+        "non-mass enhancement": {"images annotated as non-mass enhancement": 1},
+        "mass + calcification": {"images annotated as mass": 1},
+        "other": {"images annotated as other": 2},  # P6's region is a point, so no image of it is prepared
+    }
+    assert report.tables["classes"]["other"]["images prepared"] == 1
+    assert any(note.startswith("2 images with several kinds of finding") for note in report.notes)
+    fewer = prepare(download, tmp_path / "fewer", labels="finding", categories=FINDINGS[:3])
+    assert fewer.counts["images prepared"] == 3
+    assert "2 images left out, being in no category that is prepared: other." in fewer.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("No mass or non mass enhancement", ("other",)),
+        ("Heterogenously enhancing mass and  non mass enhancement", ("mass", "non-mass enhancement")),
+        ("Non enhancing mass", ("mass",)),
+        ("Multiple equal density nodules", ("mass",)),
+        ("Nodular increased density", ("other",)),
+        ("Two masses$assymetrical increased density", ("mass", "asymmetry")),
+        ("Vascular calcifications", ("calcification",)),
+        ("Flap with no enhancement", ("other",)),
+        ("", ("other",)),
+    ],
+)
+def test_kinds_in_a_text(text: str, kinds: tuple[str, ...]) -> None:
+    assert kinds_of_finding(text) == kinds
 
 
 def test_the_prepared_dataset_is_what_the_reader_expects(download: Path, tmp_path: Path) -> None:
@@ -420,7 +485,8 @@ def test_what_is_missing_is_told_in_one_line(download: Path, tmp_path: Path) -> 
 
 def test_arguments_are_checked() -> None:
     for changes, expected in (
-        ({"categories": CATEGORIES[:1]}, "has the classes"),
+        ({"categories": FINDINGS}, "data.labels=pathology CDD-CESM has benign, malignant; found 'asymmetry'"),
+        ({"labels": "finding"}, "data.labels=finding CDD-CESM has mass, non-mass enhancement, calcification"),
         ({"num_folds": 1}, "num_folds"),
         ({"num_processes": 0}, "num_processes"),
         ({"minimum_visible_fraction": 1.5}, "minimum_visible_fraction"),
@@ -478,7 +544,8 @@ def test_the_real_tables_give_the_counts_of_the_paper() -> None:
     files = {name: Path(line) for line in lines if (name := parse_image_name(Path(line).name)) is not None}
     assert (len(sheet), len(regions), len(files)) == (2006, 1233, 2006)
     assert sheet_problems == region_problems == []
-    selection = select_images(files, sheet, regions, ["benign", "malignant"], ["low_energy", "subtracted"])
+    both: list[Modality] = ["low_energy", "subtracted"]
+    selection = select_images(files, sheet, regions, "pathology", ["benign", "malignant"], both)
     assert selection.problems == []
     assert len(selection.images) == 1225
     assert len({image.name.patient for image in selection.images}) == 282
@@ -491,5 +558,38 @@ def test_the_real_tables_give_the_counts_of_the_paper() -> None:
     assert told.count("bears no area") == 4
     assert told.count("exactly; left out") == 6
     assert "24 benign or malignant images have no region" in told
-    low_energy = select_images(files, sheet, regions, ["benign", "malignant"], ["low_energy"])
+    low_energy = select_images(files, sheet, regions, "pathology", ["benign", "malignant"], ["low_energy"])
     assert len(low_energy.images) == 650
+    names = [node["name"] for node in FINDINGS]
+    findings = select_images(files, sheet, regions, "finding", names, both)
+    assert len(findings.images) == 1225
+    assert {name: numbers["images annotated"] for name, numbers in findings.classes.items()} == {
+        "mass": 555,
+        "non-mass enhancement": 85,
+        "distortion": 37,
+        "asymmetry": 88,
+        "calcification": 115,
+        "other": 345,
+    }
+    assert sum(numbers["regions annotated"] for numbers in findings.classes.values()) == 2963
+    assert "165 images with several kinds of finding" in "\n".join(findings.notes)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real tables are not here")
+def test_the_kinds_in_the_texts_are_those_of_the_workbooks_pages() -> None:
+    sheet, _ = read_sheet(REAL / SHEET)
+    regions, _ = read_regions(REAL / REGIONS)
+    book = openpyxl.load_workbook(REAL / SHEET, read_only=True)
+    kinds = {name: kinds_of_finding(sheet[name].attributes["findings"]) for name in regions}
+    for kind, pages, agreement in (
+        ("mass", ("mass_description", "mass enhancement_description"), 0.99),
+        ("calcification", ("calcifications",), 0.98),
+        ("distortion", ("distortion",), 0.93),
+        ("asymmetry", ("asymmetry",), 0.99),
+        ("non-mass enhancement", ("nonmass enhancement_description",), 0.98),
+    ):
+        rows = [row for page in pages for row in book[page].iter_rows(values_only=True)]
+        listed = {parse_image_name(str(row[0])) for row in rows}
+        found = {name for name, own in kinds.items() if kind in own}
+        # The pages list more (oedema as asymmetry, lymph nodes as masses); what the texts name is on them.
+        assert len(found & listed) / len(found) >= agreement

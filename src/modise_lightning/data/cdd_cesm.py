@@ -10,8 +10,10 @@ from typing import Any, Literal
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.cdd_cesm_image import ImageTask, convert_image
 from modise_lightning.data.cdd_cesm_selection import (
+    NAMES,
     PUBLISHED_IMAGES,
     PUBLISHED_REGIONS,
+    Labels,
     Selection,
     select_images,
 )
@@ -26,12 +28,11 @@ from modise_lightning.data.conversion import ImageConverter, check_preparation_v
 from modise_lightning.data.folds import assign_folds
 from modise_lightning.data.parallel import available_cores
 from modise_lightning.data.preparation_journal import FinishedImage
-from modise_lightning.data.prepared import write_index
+from modise_lightning.data.prepared import PreparedEntry, write_index
 from modise_lightning.data.report import PreparationReport
 from modise_lightning.errors import UserError
 
 _NAME = "CDD-CESM"
-_CLASSES = ("benign", "malignant")
 _BOTH_MODALITIES: tuple[Modality, ...] = ("low_energy", "subtracted")
 _ATTRIBUTION = "CDD-CESM: Khaled et al. 2021, The Cancer Imaging Archive, DOI 10.7937/29kw-ae92, CC BY 4.0."
 _DESCRIPTION = (
@@ -53,6 +54,7 @@ class CddCesmPreparer:
         *,
         raw: str | None,
         root: str,
+        labels: Labels,
         categories: Sequence[dict[str, Any]],
         modality: Literal["low_energy", "subtracted", "both"],
         num_folds: int,
@@ -66,7 +68,9 @@ class CddCesmPreparer:
         Args:
             raw: Folder of the download.
             root: Folder of the prepared dataset.
-            categories: ``benign`` and ``malignant``, in any order.
+            labels: What an image's category is: its pathology, or the kind of finding that the sheet names.
+            categories: ``benign`` and ``malignant``, or kinds of finding (images of others are left out), in
+                any order. Of several kinds in an image the first one here counts.
             modality: Which images: low-energy (DM), subtracted (CM), or both.
             num_folds: Number of cross-validation folds.
             fold_seed: Seed of the folds.
@@ -81,14 +85,19 @@ class CddCesmPreparer:
         self._root = Path(root)
         self._categories = categories_from_config(categories)
         names = [category.name for category in self._categories]
-        if sorted(names) != sorted(_CLASSES):
-            raise UserError(f"data.categories: {_NAME} has the classes {list(_CLASSES)}, found {names}.")
+        unknown = sorted(set(names) - set(NAMES[labels]))
+        if unknown:
+            raise UserError(
+                f"data.categories: with data.labels={labels} {_NAME} has {', '.join(NAMES[labels])}; "
+                f"found {unknown[0]!r}."
+            )
         check_preparation_values(
             num_folds=num_folds,
             num_processes=num_processes,
             minimum_visible_fraction=minimum_visible_fraction,
         )
-        self._labels = {name: index for index, name in enumerate(names)}
+        self._labels: Labels = labels
+        self._label_of = {name: index for index, name in enumerate(names)}
         self._modality = modality
         self._num_folds = num_folds
         self._fold_seed = fold_seed
@@ -120,7 +129,7 @@ class CddCesmPreparer:
         """
         selection = self._select()
         tasks = [
-            ImageTask(self._root, image, self._labels[image.classification], self._minimum_visible_fraction)
+            ImageTask(self._root, image, self._label_of[image.category], self._minimum_visible_fraction)
             for image in selection.images
         ]
         images, problems = self._converter.convert(tasks, convert_image)
@@ -137,7 +146,9 @@ class CddCesmPreparer:
         sheet, sheet_problems = read_sheet(files.sheet)
         regions, region_problems = read_regions(files.regions)
         modalities = _BOTH_MODALITIES if self._modality == "both" else (self._modality,)
-        selection = select_images(files.images, sheet, regions, list(self._labels), modalities)
+        selection = select_images(
+            files.images, sheet, regions, self._labels, list(self._label_of), modalities
+        )
         problems = [*files.problems, *sheet_problems, *region_problems, *selection.problems]
         self._converter.stop_if_strict(problems)
         patients = len({image.name.patient for image in selection.images})
@@ -161,7 +172,7 @@ class CddCesmPreparer:
         entries = [image.entry for image in images]
         folds = assign_folds(
             [entry.record.patient_id for entry in entries],
-            [str(entry.attributes["classification"]) for entry in entries],
+            [self._category(entry) for entry in entries],
             self._num_folds,
             self._fold_seed,
         )
@@ -173,6 +184,7 @@ class CddCesmPreparer:
             "attribution": _ATTRIBUTION,
             "url": URL,
             "modality": self._modality,
+            "labels": self._labels,
         }
         write_index(self._root, info, self._categories, entries, folds, self._fold_seed)
 
@@ -181,7 +193,7 @@ class CddCesmPreparer:
     ) -> PreparationReport:
         """Sum up; without ``images`` only the verification."""
         counts, classes = dict(selection.counts), {name: dict(row) for name, row in selection.classes.items()}
-        tables = {"classes": classes}
+        tables = {"classes": classes, "kinds of finding in an image": selection.findings}
         problems, notes = [*selection.problems, *problems], list(selection.notes)
         if images is not None:
             counts |= {
@@ -191,9 +203,7 @@ class CddCesmPreparer:
                 "regions partly hidden by smaller ones": sum(len(image.hidden) for image in images),
             }
             for name, row in classes.items():
-                entries = [
-                    image.entry for image in images if image.entry.attributes["classification"] == name
-                ]
+                entries = [image.entry for image in images if self._category(image.entry) == name]
                 row["images prepared"] = len(entries)
                 row["regions prepared"] = sum(len(entry.segments) for entry in entries)
             tables["pixels of regions that smaller ones cover"] = {
@@ -207,3 +217,7 @@ class CddCesmPreparer:
             problems += [problem for image in images for problem in image.problems]
             notes += [note for image in images for note in image.notes]
         return PreparationReport(_NAME, False, str(self._root), counts, problems, notes, tables)
+
+    def _category(self, entry: PreparedEntry) -> str:
+        """Give the category that all segments of an image have."""
+        return self._categories[entry.segments[0].label].name

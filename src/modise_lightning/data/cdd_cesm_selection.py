@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from modise_lightning.data.cdd_cesm_findings import KINDS, kinds_of_finding
 from modise_lightning.data.cdd_cesm_tables import ImageName, Modality, SheetRow
 from modise_lightning.data.via import ViaRegion
 from modise_lightning.data.via_shapes import bears_area
@@ -13,6 +16,10 @@ from modise_lightning.data.via_shapes import bears_area
 # What the release holds, counted on its tables; a download with other numbers is noted.
 PUBLISHED_IMAGES = 2006
 PUBLISHED_REGIONS = 2971
+
+Labels = Literal["pathology", "finding"]
+# What the sheet's images can be called; a configuration may leave some out.
+NAMES: dict[Labels, tuple[str, ...]] = {"pathology": ("benign", "malignant"), "finding": KINDS}
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class SelectedImage:
         name: What its name says of it.
         image_id: Its number: the image's row in the sheet below the header.
         path: Its file.
-        classification: The class of the image and so of each region, as the paper has it.
+        category: The class of the image and so of each region, as the paper has it.
         regions: The usable regions.
         attributes: What goes into the index beside it.
     """
@@ -31,7 +38,7 @@ class SelectedImage:
     name: ImageName
     image_id: int
     path: Path
-    classification: str
+    category: str
     regions: tuple[ViaRegion, ...]
     attributes: dict[str, str]
 
@@ -44,6 +51,8 @@ class Selection:
         images: In the order of patients and names.
         counts: How many of what was found and is selected.
         classes: Images and regions of each class, as annotated (the numbers of the paper) and as selected.
+        findings: Images with each combination of kinds of finding, and the category that they take; empty if
+            pathology is what is labelled.
         problems: What contradicts itself or is missing.
         notes: What is left out by design.
     """
@@ -51,6 +60,7 @@ class Selection:
     images: list[SelectedImage]
     counts: dict[str, int]
     classes: dict[str, dict[str, int]]
+    findings: dict[str, dict[str, int]]
     problems: list[str]
     notes: list[str]
 
@@ -59,7 +69,8 @@ def select_images(
     files: Mapping[ImageName, Path],
     sheet: Mapping[ImageName, SheetRow],
     regions: Mapping[ImageName, Sequence[ViaRegion]],
-    class_names: Sequence[str],
+    labels: Labels,
+    category_names: Sequence[str],
     modalities: Collection[Modality],
 ) -> Selection:
     """Join the tables with the files.
@@ -68,7 +79,8 @@ def select_images(
         files: File of each image of the download.
         sheet: Row of each image in the sheet.
         regions: Regions of each image.
-        class_names: Classifications that are prepared.
+        labels: What an image's category is: its pathology, or the kind of finding that its text names.
+        category_names: Categories that are prepared; of several kinds of finding the first one here counts.
         modalities: Kinds of image that are prepared.
 
     Returns:
@@ -81,7 +93,9 @@ def select_images(
     problems: list[str] = []
     notes: list[str] = []
     columns = ("images annotated", "regions annotated", "images selected", "regions selected")
-    classes = {name: dict.fromkeys(columns, 0) for name in class_names}
+    classes = {name: dict.fromkeys(columns, 0) for name in category_names}
+    combinations: Counter[tuple[str, str]] = Counter()
+    left_out: Counter[str] = Counter()
     patients: set[int] = set()
     for name in sorted(regions):
         found = regions[name]
@@ -92,16 +106,25 @@ def select_images(
         if row.classification == "normal":
             notes.append(f"{name.stem}: {_number(found)} although the sheet calls it normal; left out.")
             continue
-        if row.classification not in classes:
+        if row.classification not in NAMES["pathology"]:
             problems.append(
                 f"{name.stem}: the sheet's row {row.row} calls it {row.classification!r}, expected normal, "
-                f"{' or '.join(class_names)}; left out."
+                f"{' or '.join(NAMES['pathology'])}; left out."
             )
             continue
-        numbers = classes[row.classification]
+        patients.add(name.patient)
+        if labels == "finding" and "findings" not in row.attributes:
+            problems.append(f"{name.stem}: the sheet's row {row.row} gives no finding; left out.")
+            continue
+        kinds = _kinds(row, labels)
+        category = next((known for known in category_names if known in kinds), None)
+        if category is None:
+            left_out[", ".join(kinds)] += 1
+            continue
+        combinations[" + ".join(kinds), category] += 1
+        numbers = classes[category]
         numbers["images annotated"] += 1
         numbers["regions annotated"] += len(found)
-        patients.add(name.patient)
         if name not in files:
             problems.append(f"{name.stem}.jpg: {_number(found)}, but no such file in the download; left out.")
             continue
@@ -119,15 +142,29 @@ def select_images(
             "classification": row.classification,
             **row.attributes,
         }
-        images.append(
-            SelectedImage(name, row.row - 1, files[name], row.classification, tuple(usable), attributes)
-        )
+        images.append(SelectedImage(name, row.row - 1, files[name], category, tuple(usable), attributes))
     without = sorted(
-        name for name, row in sheet.items() if row.classification in classes and name not in regions
+        name
+        for name, row in sheet.items()
+        if row.classification in NAMES["pathology"] and name not in regions
     )
     if without:
         names = ", ".join(name.stem for name in without)
         notes.append(f"{len(without)} benign or malignant images have no region and are left out: {names}.")
+    notes += [
+        f"{number} images left out, being in no category that is prepared: {what}."
+        for what, number in sorted(left_out.items())
+    ]
+    findings: dict[str, dict[str, int]] = {}
+    if labels == "finding":
+        for (kinds_of_image, category), number in combinations.most_common():
+            findings[kinds_of_image] = {f"images annotated as {category}": number}
+        several = sum(number for (what, _), number in combinations.items() if "+" in what)
+        if several:
+            notes.append(
+                f"{several} images with several kinds of finding: the first of them in data.categories "
+                "counts, for all of their regions."
+            )
     unlisted = sorted(name for name in files if name not in sheet)
     problems += [
         f"{files[name].name}: no usable row in the sheet; left out."
@@ -141,7 +178,12 @@ def select_images(
         "regions": sum(map(len, regions.values())),
         "patients with benign or malignant regions": len(patients),
     }
-    return Selection(images, counts, classes, problems, notes)
+    return Selection(images, counts, classes, findings, problems, notes)
+
+
+def _kinds(row: SheetRow, labels: Labels) -> tuple[str, ...]:
+    """Give what an image is: its pathology, or each kind of finding in it."""
+    return (row.classification,) if labels == "pathology" else kinds_of_finding(row.attributes["findings"])
 
 
 def usable_regions(regions: Sequence[ViaRegion]) -> tuple[list[ViaRegion], list[str]]:
