@@ -19,6 +19,8 @@ from modise_lightning.data.via_shapes import CroppedMask, fill_polygon
 from modise_lightning.errors import UserError
 
 Outcome = Literal["segmented", "flat", "small", "outside"]
+# Images are float32 at best: smaller differences, relative to the values, are rounding.
+_RESOLUTION = float(np.finfo(np.float32).eps)
 _NEIGHBOURS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -117,10 +119,10 @@ class BoxToMask:
         whole = CroppedMask(top, left, np.ones(region.shape, dtype=bool))
         if min(region.shape) < self.minimum_side:
             return BoxMask(whole, "small")
-        if region.min() == region.max():  # the blur's rounding would be thresholded
-            return BoxMask(whole, "flat")
         filters: Any = skimage.filters  # untyped
-        blurred = filters.gaussian(region.astype(np.float32), sigma=self.blur_sigma, preserve_range=True)
+        blurred = filters.gaussian(region.astype(np.float64), sigma=self.blur_sigma, preserve_range=True)
+        if np.ptp(blurred) <= _RESOLUTION * np.abs(blurred).max():
+            return BoxMask(whole, "flat")
         bright = np.asarray(blurred > filters.threshold_otsu(blurred))
         if not bright.any():
             return BoxMask(whole, "flat")
