@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -27,11 +28,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from modise_lightning.config_check import check_config
 from modise_lightning.data.box_to_mask import BoxToMask
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.vindr_mammo import VinDrMammoPreparer
-from modise_lightning.data.vindr_mammo_selection import NAMES
+from modise_lightning.data.vindr_mammo_selection import NAMES, Labels
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare as prepare_command
 from modise_lightning.train import train
@@ -490,6 +492,25 @@ def test_too_few_studies_are_told_before_anything_is_written(download: Path, tmp
     with pytest.raises(UserError, match="5 studies cannot make 9 folds"):
         prepare(download, tmp_path / "out", num_folds=9)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("labels", ["birads", "finding"])
+def test_the_configuration_has_the_categories_of_the_release(
+    labels: Labels, compose_config: Compose, tmp_path: Path
+) -> None:
+    overrides = ["data=vindr_mammo", "data.raw=download", f"data.labels={labels}"]
+    config = compose_config("prepare", overrides, tmp_path)
+    check_config(config)
+    assert tuple(category.name for category in config.data.categories) == NAMES[labels]
+    assert len({tuple(category.color) for category in config.data.categories}) == len(NAMES[labels])
+    assert config.data.root == f"data/vindr_mammo_{labels}"
+
+
+@pytest.mark.parametrize("override", ["data.split=authors", "data.labels=pathology"])
+def test_other_words_are_told(override: str, compose_config: Compose, tmp_path: Path) -> None:
+    config = compose_config("train", ["data=vindr_mammo", override], tmp_path)
+    with pytest.raises((UserError, OmegaConfBaseException), match=override.split("=")[1]):
+        check_config(config)
 
 
 def test_a_command_prepares_and_another_trains(
