@@ -79,7 +79,7 @@ def test_imports_keep_the_rules(file: Path) -> None:
         assert not {name for name in modules if name.split(".")[0] in {"hydra", "omegaconf"}}
 
 
-@pytest.mark.parametrize("entry", ["train", "evaluate", "predict", "prepare", "command_line"])
+@pytest.mark.parametrize("entry", ["train", "evaluate", "predict", "prepare", "tables", "command_line"])
 def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
     tree = ast.parse((PACKAGE / f"{entry}.py").read_text())
     light = {"__future__", "typing", "collections", "pathlib", "sys", "hydra", "omegaconf"}

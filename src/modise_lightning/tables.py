@@ -1,0 +1,64 @@
+"""Gathers the folds of cross-validations in tables: ``python -m modise_lightning.tables runs=FOLDER``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modise_lightning.command_line import run_command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from modise_lightning.reporting.cross_validation import DatasetTable
+
+
+def tables(config: DictConfig) -> list[DatasetTable]:
+    """Print a table a dataset, with the paper's rows, and write them as Markdown, LaTeX and CSV.
+
+    Returns:
+        What was printed.
+
+    Raises:
+        UserError: There are no runs, or some cannot stand in one table.
+    """
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from modise_lightning.config_check import check_config
+    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation_comparison import compare_models
+    from modise_lightning.reporting.cross_validation_files import file_names, write_table
+    from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
+    from modise_lightning.reporting.cross_validation_runs import find_runs
+    from modise_lightning.reporting.cross_validation_settings import TableSettings
+    from modise_lightning.reporting.text_table import render_table
+
+    check_config(config)
+    settings = TableSettings.check(OmegaConf.to_container(config, resolve=True))
+    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
+    made = make_tables(
+        found,
+        models=settings.models,
+        threshold=settings.threshold,
+        threshold_limit=settings.threshold_limit,
+        num_folds=settings.num_folds,
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no width of its own
+    for table, name in zip(made, file_names(made), strict=True):
+        parts = [result_table(table, per_class=settings.per_class)]
+        comparisons, notes = compare_models(table, **settings.comparison.model_dump())
+        if comparisons:
+            parts.append(comparison_table(comparisons, notes, settings.comparison.confidence))
+        for part in parts:
+            console.print(render_table(part))
+        written = write_table(Path(settings.output_dir), table, parts, name)
+        console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
+    return made
+
+
+if __name__ == "__main__":
+    run_command("tables", tables)
