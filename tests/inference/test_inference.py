@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch.nn import functional
 
 from modise_lightning.errors import UserError
 from modise_lightning.inference.inference import Inference
-from modise_lightning.inference.instance import instance_segmentation
-from modise_lightning.inference.panoptic import panoptic_segmentation
+from modise_lightning.inference.instance import InstanceAccumulator
+from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.resize import resize_mask_logits
-from modise_lightning.inference.semantic import semantic_segmentation
-from modise_lightning.structures import SegmenterOutput
+from modise_lightning.inference.semantic import SemanticAccumulator
+from modise_lightning.inference.tiles import Tile, upsampled_tiles
+from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, SegmenterOutput
 from outputs import all_masks, output_with_masks
 
 CONFIG = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
@@ -44,6 +46,47 @@ def make_queries(seed: int, num_queries: int = 12, size: int = 20) -> tuple[Tens
     distance = torch.hypot(y - center[:, :1, None], x - center[:, 1:, None])
     masks = (radius[:, None, None] - distance).sigmoid()
     return logits.softmax(-1)[:, :-1], masks
+
+
+def cut(masks: Tensor, height: int, width: int) -> Iterator[tuple[Tile, Tensor]]:
+    """Cut mask probabilities (Q, H, W) into tiles."""
+    for top in range(0, masks.shape[1], height):
+        for left in range(0, masks.shape[2], width):
+            part = masks[:, top : top + height, left : left + width]
+            rows, columns = slice(top, top + part.shape[1]), slice(left, left + part.shape[2])
+            logits = part.logit()
+            yield Tile(rows, columns, logits, logits.amax((1, 2)) + 1e-5), part
+
+
+def panoptic_segmentation(
+    classes: Tensor, masks: Tensor, isthing: list[bool], score_threshold: float, side: int = 7
+) -> PanopticSegmentation:
+    panoptic = PanopticAccumulator(
+        classes,
+        (masks.shape[1], masks.shape[2]),
+        isthing=torch.tensor(isthing),
+        score_threshold=score_threshold,
+        overlap_threshold=0.8,
+        mask_threshold=0.5,
+    )
+    for tile, part in cut(masks, side, side + 2):
+        panoptic.add(tile, part)
+    return panoptic.result()
+
+
+def instance_segmentation(
+    classes: Tensor, masks: Tensor, max_instances: int, side: int = 7
+) -> InstanceSegmentation:
+    instances = InstanceAccumulator(
+        classes,
+        (masks.shape[1], masks.shape[2]),
+        isthing=torch.tensor(ISTHING),
+        max_instances=max_instances,
+        mask_threshold=0.5,
+    )
+    for tile, part in cut(masks, side, side + 2):
+        instances.add(tile, part)
+    return instances.result()
 
 
 def slow_panoptic(
@@ -81,18 +124,11 @@ def slow_panoptic(
     return panoptic, segment_labels, segment_scores
 
 
-@given(seed=SEEDS, score_threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8]))
+@given(seed=SEEDS, score_threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8]), side=st.integers(3, 20))
 @settings(max_examples=60, deadline=None)
-def test_panoptic_equals_the_original_loop(seed: int, score_threshold: float) -> None:
+def test_panoptic_equals_the_original_loop(seed: int, score_threshold: float, side: int) -> None:
     classes, masks = make_queries(seed)
-    found = panoptic_segmentation(
-        classes,
-        masks,
-        isthing=torch.tensor(ISTHING),
-        score_threshold=score_threshold,
-        overlap_threshold=0.8,
-        mask_threshold=0.5,
-    )
+    found = panoptic_segmentation(classes, masks, ISTHING, score_threshold, side)
     ids, labels, scores = slow_panoptic(classes, masks, score_threshold)
     assert torch.equal(found.segment_ids, ids)
     assert found.labels.tolist() == labels
@@ -106,14 +142,7 @@ def test_the_examples_cover_every_branch() -> None:
         classes, masks = make_queries(seed)
         _, labels, _ = slow_panoptic(classes, masks, 0.3)
         kept = int((classes.amax(1) > 0.3).sum())
-        found = panoptic_segmentation(
-            classes,
-            masks,
-            isthing=torch.tensor([True] * 4),
-            score_threshold=0.3,
-            overlap_threshold=0.8,
-            mask_threshold=0.5,
-        )
+        found = panoptic_segmentation(classes, masks, [True] * 4, 0.3)
         merged += len(found.labels) - len(labels)
         dropped += kept - len(found.labels)
     assert merged > 10
@@ -123,14 +152,7 @@ def test_the_examples_cover_every_branch() -> None:
 def test_a_query_with_a_low_score_makes_a_segment() -> None:
     masks = torch.zeros(1, 4, 4)
     masks[0, :2] = 0.6
-    found = panoptic_segmentation(
-        torch.tensor([[0.2, 0.1, 0.0, 0.0]]),
-        masks,
-        isthing=torch.tensor(ISTHING),
-        score_threshold=0.1,
-        overlap_threshold=0.8,
-        mask_threshold=0.5,
-    )
+    found = panoptic_segmentation(torch.tensor([[0.2, 0.1, 0.0, 0.0]]), masks, ISTHING, 0.1)
     assert found.segment_ids.tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
     assert found.labels.tolist() == [0]
 
@@ -146,14 +168,12 @@ def slow_instances(classes: Tensor, masks: Tensor, max_instances: int) -> list[t
     return sorted(instances, key=lambda instance: -instance[0])
 
 
-@given(seed=SEEDS, max_instances=st.sampled_from([1, 7, 100]))
+@given(seed=SEEDS, max_instances=st.sampled_from([1, 7, 100]), side=st.integers(3, 20))
 @settings(max_examples=30, deadline=None)
-def test_instances_equal_the_original_loop(seed: int, max_instances: int) -> None:
+def test_instances_equal_the_original_loop(seed: int, max_instances: int, side: int) -> None:
     classes, masks = make_queries(seed)
     masks[0] = 0.1  # one query has an empty mask
-    found = instance_segmentation(
-        classes, masks, isthing=torch.tensor(ISTHING), max_instances=max_instances, mask_threshold=0.5
-    )
+    found = instance_segmentation(classes, masks, max_instances, side)
     expected = slow_instances(classes, masks, max_instances)
     assert found.scores.tolist() == pytest.approx([score for score, _, _ in expected], rel=1e-5)
     assert found.labels.tolist() == [label for _, label, _ in expected]
@@ -165,7 +185,10 @@ def test_semantic_is_the_sum_over_queries() -> None:
     classes, masks = make_queries(0)
     expected = sum(c[:, None, None] * m for c, m in zip(classes, masks, strict=True))
     assert isinstance(expected, Tensor)
-    torch.testing.assert_close(semantic_segmentation(classes, masks), expected)
+    semantic = SemanticAccumulator(classes, (masks.shape[1], masks.shape[2]))
+    for tile, part in cut(masks, 6, 9):
+        semantic.add(tile, part)
+    torch.testing.assert_close(semantic.result(), expected)
 
 
 def test_masks_are_resized_like_the_original() -> None:
@@ -178,6 +201,46 @@ def test_masks_are_resized_like_the_original() -> None:
         padded[None, :, :25, :50], size=(75, 90), mode="bilinear", align_corners=False
     )
     assert torch.equal(larger, expected[0])
+
+
+@pytest.mark.parametrize(
+    ("padded", "image", "output"),
+    [
+        ((160, 224), (160, 224), (160, 224)),
+        ((160, 224), (131, 200), (131, 200)),
+        ((160, 224), (160, 190), (333, 395)),
+        ((160, 224), (150, 224), (64, 96)),
+        ((160, 224), (3, 5), (200, 7)),
+    ],
+)
+def test_tiles_are_the_resized_masks(
+    padded: tuple[int, int], image: tuple[int, int], output: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    logits = 5 * torch.randn(3, padded[0] // 4, padded[1] // 4)
+    sizes: dict[str, Any] = {"padded_size": padded, "image_size": image, "output_size": output}
+    exact = functional.interpolate(logits.double()[None], padded, mode="bilinear")[
+        ..., : image[0], : image[1]
+    ]
+    expected = functional.interpolate(exact, output, mode="bilinear")[0].float()
+    torch.testing.assert_close(resize_mask_logits(logits, **sizes), expected, rtol=1e-5, atol=1e-4)
+    found = torch.full_like(expected, torch.nan)
+    tiles = 0
+    for tile in upsampled_tiles(logits, **sizes):
+        assert (tile.logits <= tile.largest[:, None, None]).all()
+        found[:, tile.rows, tile.columns] = tile.logits
+        tiles += 1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert tiles == -(-output[0] // 64) * -(-output[1] // 64)
+
+
+def test_autocast_does_not_make_predictions_coarser() -> None:
+    output = make_output(1)
+    plain = make_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = make_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
+    assert torch.equal(plain.semantic, cast.semantic)
+    assert torch.equal(plain.panoptic.segment_ids, cast.panoptic.segment_ids)
 
 
 def make_output(num_images: int = 2) -> SegmenterOutput:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from modise_lightning.errors import UserError
-from modise_lightning.inference.instance import instance_segmentation
-from modise_lightning.inference.panoptic import panoptic_segmentation
-from modise_lightning.inference.resize import resize_mask_logits
-from modise_lightning.inference.semantic import semantic_segmentation
+from modise_lightning.inference.instance import InstanceAccumulator
+from modise_lightning.inference.panoptic import PanopticAccumulator
+from modise_lightning.inference.semantic import SemanticAccumulator
+from modise_lightning.inference.tiles import upsampled_tiles
 from modise_lightning.structures import Prediction, SegmenterOutput
 
 
@@ -70,34 +71,50 @@ class Inference:
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
         """
-        class_logits, mask_logits = output.class_logits[-1], output.mask_logits()
-        class_probabilities = class_logits.float().softmax(-1)[..., :-1]
-        isthing = torch.tensor(self.isthing, device=class_logits.device)
-        predictions = []
-        for classes, masks, image_size, output_size in zip(
-            class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
-        ):
-            mask_probabilities = resize_mask_logits(
-                masks, padded_size=padded_size, image_size=image_size, output_size=output_size
-            ).sigmoid_()
-            predictions.append(
-                Prediction(
-                    panoptic=panoptic_segmentation(
-                        classes,
-                        mask_probabilities,
-                        isthing=isthing,
-                        score_threshold=self.score_threshold,
-                        overlap_threshold=self.overlap_threshold,
-                        mask_threshold=self.mask_threshold,
-                    ),
-                    instances=instance_segmentation(
-                        classes,
-                        mask_probabilities,
-                        isthing=isthing,
-                        max_instances=self.max_instances,
-                        mask_threshold=self.mask_threshold,
-                    ),
-                    semantic=semantic_segmentation(classes, mask_probabilities),
+        device = output.class_logits.device
+        isthing = torch.tensor(self.isthing, device=device)
+        # Half precision is not enough for masks that compete, and its products would be no faster here.
+        with torch.autocast(device.type, enabled=False):
+            class_probabilities = output.class_logits[-1].float().softmax(-1)[..., :-1]
+            mask_logits = output.mask_logits()
+            return [
+                self._predict(classes, masks, isthing, padded_size, image_size, output_size)
+                for classes, masks, image_size, output_size in zip(
+                    class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
                 )
-            )
-        return predictions
+            ]
+
+    def _predict(
+        self,
+        class_probabilities: Tensor,
+        mask_logits: Tensor,
+        isthing: Tensor,
+        padded_size: tuple[int, int],
+        image_size: tuple[int, int],
+        output_size: tuple[int, int],
+    ) -> Prediction:
+        panoptic = PanopticAccumulator(
+            class_probabilities,
+            output_size,
+            isthing=isthing,
+            score_threshold=self.score_threshold,
+            overlap_threshold=self.overlap_threshold,
+            mask_threshold=self.mask_threshold,
+        )
+        instances = InstanceAccumulator(
+            class_probabilities,
+            output_size,
+            isthing=isthing,
+            max_instances=self.max_instances,
+            mask_threshold=self.mask_threshold,
+        )
+        semantic = SemanticAccumulator(class_probabilities, output_size)
+        for tile in upsampled_tiles(
+            mask_logits, padded_size=padded_size, image_size=image_size, output_size=output_size
+        ):
+            probabilities = tile.logits.sigmoid_()
+            for accumulator in (panoptic, instances, semantic):
+                accumulator.add(tile, probabilities)
+        return Prediction(
+            panoptic=panoptic.result(), instances=instances.result(), semantic=semantic.result()
+        )

@@ -4,56 +4,82 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from modise_lightning.inference.tiles import Tile
 from modise_lightning.structures import PanopticSegmentation
 
 
-def panoptic_segmentation(
-    class_probabilities: Tensor,
-    mask_probabilities: Tensor,
-    *,
-    isthing: Tensor,
-    score_threshold: float,
-    overlap_threshold: float,
-    mask_threshold: float,
-) -> PanopticSegmentation:
-    """Let the queries compete for the pixels (Mask2Former's panoptic inference).
+class PanopticAccumulator:
+    """Lets the queries compete for the pixels (Mask2Former's panoptic inference).
 
     A pixel goes to the query with the highest score times mask probability, and stays empty when that query's
     own mask does not hold it. A query that wins too small a part of its mask is dropped. The mask test uses
     the probability without the score, so that a query with a low score can make a segment.
-
-    Args:
-        class_probabilities: (Q, K), without "no object".
-        mask_probabilities: (Q, H, W).
-        isthing: (K,) bool; segments of one stuff class merge.
-        score_threshold: Queries whose best class is not more probable take no part.
-        overlap_threshold: Least ratio of the pixels that a query wins to the pixels of its mask.
-        mask_threshold: A pixel with at least this probability belongs to the mask.
-
-    Returns:
-        Segments in the order of their queries, scored by the class probability (of merged ones, the highest).
     """
-    scores, labels = class_probabilities.max(1)
-    kept = torch.nonzero(scores > score_threshold).flatten()
-    scores, labels, masks = scores[kept], labels[kept], mask_probabilities[kept]
-    num_kept, size = len(kept), mask_probabilities.shape[1:]
-    if num_kept == 0:
-        return PanopticSegmentation(torch.zeros(size, dtype=torch.int64, device=masks.device), labels, scores)
 
-    winner = (masks * scores[:, None, None]).max(0).indices
-    held = masks.gather(0, winner[None])[0] >= mask_threshold
-    won_area = torch.bincount(winner.flatten(), minlength=num_kept)
-    # Pixels outside the winner's mask are counted in a bin of their own behind all others.
-    visible_area = torch.bincount(torch.where(held, winner, num_kept).flatten(), minlength=num_kept + 1)[:-1]
-    mask_area = (masks >= mask_threshold).flatten(1).sum(1)
-    valid = (visible_area > 0) & (won_area / mask_area >= overlap_threshold)
+    def __init__(
+        self,
+        class_probabilities: Tensor,
+        size: tuple[int, int],
+        *,
+        isthing: Tensor,
+        score_threshold: float,
+        overlap_threshold: float,
+        mask_threshold: float,
+    ) -> None:
+        """Choose the queries that take part.
 
-    segment_of_query, first = _number_segments(labels, valid, isthing)
-    segment_scores = scores.new_zeros(num_kept + 1).scatter_reduce_(0, segment_of_query, scores, "amax")
-    segment_ids = torch.where(held, segment_of_query[winner], 0)
-    segment_labels = labels[first]
-    return PanopticSegmentation(segment_ids, segment_labels, segment_scores[1 : len(segment_labels) + 1])
+        Args:
+            class_probabilities: (Q, K), without "no object".
+            size: Height and width of the result.
+            isthing: (K,) bool; segments of one stuff class merge.
+            score_threshold: Queries whose best class is not more probable take no part.
+            overlap_threshold: Least ratio of the pixels that a query wins to the pixels of its mask.
+            mask_threshold: A pixel with at least this probability belongs to the mask.
+        """
+        scores, labels = class_probabilities.max(1)
+        self._kept = torch.nonzero(scores > score_threshold).flatten()
+        self._scores, self._labels = scores[self._kept], labels[self._kept]
+        self._isthing = isthing
+        self._overlap_threshold = overlap_threshold
+        self._mask_threshold = mask_threshold
+        self._mask_area = torch.zeros(len(self._kept), dtype=torch.int64, device=scores.device)
+        self._winner = torch.zeros(size, dtype=torch.int64, device=scores.device)
+        self._held = torch.zeros(size, dtype=torch.bool, device=scores.device)
+
+    def add(self, tile: Tile, probabilities: Tensor) -> None:
+        """Take in a tile.
+
+        Args:
+            tile: Its place.
+            probabilities: (Q, h, w) of the masks.
+        """
+        if len(self._kept) == 0:
+            return
+        masks = probabilities[self._kept]
+        winner = (masks * self._scores[:, None, None]).max(0).indices
+        self._winner[tile.rows, tile.columns] = winner
+        self._held[tile.rows, tile.columns] = masks.gather(0, winner[None])[0] >= self._mask_threshold
+        self._mask_area += (masks >= self._mask_threshold).flatten(1).sum(1)
+
+    def result(self) -> PanopticSegmentation:
+        """Give the segments in the order of their queries.
+
+        Their scores are the class probabilities; that of merged ones is the highest.
+        """
+        num_kept = len(self._kept)
+        # Pixels outside the winner's mask belong to a query behind all others, which makes no segment.
+        visible = torch.where(self._held, self._winner, num_kept)
+        visible_area = torch.bincount(visible.flatten(), minlength=num_kept + 1)[:num_kept]
+        won_area = torch.bincount(self._winner.flatten(), minlength=num_kept)[:num_kept]
+        valid = (visible_area > 0) & (won_area / self._mask_area >= self._overlap_threshold)
+        segment_of_query, first = _number_segments(self._labels, valid, self._isthing)
+        segment_scores = self._scores.new_zeros(num_kept + 1)
+        segment_scores.scatter_reduce_(0, segment_of_query, self._scores, "amax")
+        labels = self._labels[first]
+        segment_ids = functional.pad(segment_of_query, (0, 1))[visible]
+        return PanopticSegmentation(segment_ids, labels, segment_scores[1 : len(labels) + 1])
 
 
 def _number_segments(labels: Tensor, valid: Tensor, isthing: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +88,8 @@ def _number_segments(labels: Tensor, valid: Tensor, isthing: Tensor) -> tuple[Te
     Returns:
         (Q,) segment of each query, 0 for none; and (Q,) bool, whether it is the first of its segment.
     """
+    if len(labels) == 0:
+        return labels, labels.bool()
     order = torch.arange(len(labels), device=labels.device)
     merges = (labels[:, None] == labels[None]) & ~isthing[labels][:, None] & valid[None]
     same = merges | (order[:, None] == order[None])
