@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--compressed", action="store_true", help="JPEG 2000 instead of raw pixels")
     arguments = parser.parse_args()
     table = Table(title=f"{HEIGHT} x {WIDTH} pixels, {arguments.processes} processes", title_justify="left")
-    for title in ("images", "seconds", "images/s", "busy cores", "peak memory"):
+    for title in ("images", "seconds", "images/s", "CPU s/image", "busy cores", "peak memory"):
         table.add_column(title, justify="right")
     for number in arguments.images:
         with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +183,7 @@ def main() -> None:
             str(number),
             f"{result.seconds:.1f}",
             f"{number / result.seconds:.2f}",
+            f"{result.cpu_seconds / number:.2f}",
             f"{result.cpu_seconds / result.seconds:.2f}",
             f"{result.peak_bytes / 1e9:.2f} GB",
         )
