@@ -36,7 +36,8 @@ def make(root: Path, **changes: Any) -> PhantomPreparer:
         "lesion_kind_probabilities": [0.34, 0.36, 0.30],
         "mass_diameter": [0.06, 0.20],
         "cluster_diameter": [0.08, 0.20],
-        "mass_contrast": [0.24, 0.50],
+        "benign_contrast": [0.22, 0.36],
+        "malignant_contrast": [0.44, 0.72],
         "calcification_contrast": [0.35, 0.80],
     }
     return PhantomPreparer(**(arguments | changes))
@@ -145,8 +146,8 @@ def test_other_parameters_are_an_error_that_names_folder_and_difference(prepared
     with pytest.raises(UserError, match=r"seed is 0 there and 7 here.*data\.root=.*delete") as error:
         make(prepared, seed=7).prepare()
     assert str(prepared) in str(error.value)
-    with pytest.raises(UserError, match="mass_contrast"):
-        make(prepared, mass_contrast=[0.1, 0.2]).prepare()
+    with pytest.raises(UserError, match="benign_contrast"):
+        make(prepared, benign_contrast=[0.1, 0.2]).prepare()
     assert digests(prepared) == before
 
 

@@ -30,7 +30,8 @@ from modise_lightning.data.phantom.noise import blur
 from modise_lightning.data.phantom.parenchyma import draw_distractors, draw_parenchyma, draw_vessels
 
 VIEWS: tuple[View, ...] = ("CC", "MLO")
-_PLACEMENT_ATTEMPTS = 200
+_PLACEMENT_ATTEMPTS = 60  # in all views at once
+_DRAWS = 5  # lesions to try, as a large one fits in few places
 _LESION_GAP = 0.015
 
 
@@ -127,26 +128,41 @@ def _place_lesions(
         statistics: How many lesions, how large, how visible.
 
     Returns:
-        The lesions; one that finds no place is left out.
+        The lesions; where none of several finds a place there is one less.
     """
     count = int(rng.choice(len(statistics.count_probabilities), p=statistics.count_probabilities))
     placed: list[_PlacedLesion] = []
     for _ in range(count):
-        lesion = draw_lesion(rng, statistics)
-        for _ in range(_PLACEMENT_ATTEMPTS):
-            centres = tuple(_project(rng, lesion, view) for view in views)
-            if all(
-                _fits(
-                    view,
-                    centre,
-                    lesion.radius,
-                    [(item.centres[index], item.lesion.radius) for item in placed],
-                )
-                for index, (view, centre) in enumerate(zip(views, centres, strict=True))
-            ):
-                placed.append(_PlacedLesion(lesion, centres))
+        for _ in range(_DRAWS):
+            found = _place(rng, draw_lesion(rng, statistics), views, placed)
+            if found is not None:
+                placed.append(found)
                 break
     return placed
+
+
+def _place(
+    rng: np.random.Generator, lesion: Lesion, views: list[BreastView], others: list[_PlacedLesion]
+) -> _PlacedLesion | None:
+    """Find a place for a lesion.
+
+    Args:
+        rng: Source of randomness.
+        lesion: The lesion.
+        views: Geometry of each view.
+        others: The lesions that are there.
+
+    Returns:
+        The lesion with its centres, or None where it finds no place.
+    """
+    for _ in range(_PLACEMENT_ATTEMPTS):
+        centres = tuple(_project(rng, lesion, view) for view in views)
+        if all(
+            _fits(view, centre, lesion.radius, [(item.centres[index], item.lesion.radius) for item in others])
+            for index, (view, centre) in enumerate(zip(views, centres, strict=True))
+        ):
+            return _PlacedLesion(lesion, centres)
+    return None
 
 
 def _project(rng: np.random.Generator, lesion: Lesion, view: BreastView) -> tuple[float, float]:

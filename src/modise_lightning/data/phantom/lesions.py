@@ -19,7 +19,6 @@ LESION_KINDS: tuple[LesionKind, ...] = ("benign mass", "malignant mass", "calcif
 
 
 Grid = tuple[Field, Field]
-_MALIGNANT_DENSITY = 1.3  # relative to a benign mass's contrast; chosen: high density suggests malignancy
 _LARGEST_REACH = 3.5  # radii; the longest spicules reach 3.2 * 0.88 radii along the long axis
 
 
@@ -32,8 +31,8 @@ class LesionStatistics:
         kind_probabilities: Probability of each of `LESION_KINDS`; sums to 1.
         mass_diameter: Smallest and largest diameter of a mass, in image sides.
         cluster_diameter: Smallest and largest diameter of a cluster, in image sides.
-        mass_contrast: Smallest and largest brightness that a benign mass adds at its centre (white is 1);
-            malignant masses add 1.3 times as much, as they tend to be denser.
+        benign_contrast: Smallest and largest brightness that a benign mass adds at its centre (white is 1).
+        malignant_contrast: The same of a malignant mass.
         calcification_contrast: Smallest and largest brightness that a calcification adds at its centre.
     """
 
@@ -41,7 +40,8 @@ class LesionStatistics:
     kind_probabilities: tuple[float, ...]
     mass_diameter: tuple[float, float]
     cluster_diameter: tuple[float, float]
-    mass_contrast: tuple[float, float]
+    benign_contrast: tuple[float, float]
+    malignant_contrast: tuple[float, float]
     calcification_contrast: tuple[float, float]
 
 
@@ -92,11 +92,15 @@ def draw_lesion(rng: np.random.Generator, statistics: LesionStatistics) -> Lesio
     kind = LESION_KINDS[int(rng.choice(len(LESION_KINDS), p=statistics.kind_probabilities))]
     cluster = kind == "calcification cluster"
     diameter = rng.uniform(*(statistics.cluster_diameter if cluster else statistics.mass_diameter))
-    contrast = rng.uniform(*(statistics.calcification_contrast if cluster else statistics.mass_contrast))
+    contrasts = {
+        "benign mass": statistics.benign_contrast,
+        "malignant mass": statistics.malignant_contrast,
+        "calcification cluster": statistics.calcification_contrast,
+    }
     return Lesion(
         kind=kind,
         radius=diameter / 2,
-        contrast=contrast,
+        contrast=rng.uniform(*contrasts[kind]),
         aspect=rng.uniform(1.0, 1.5),
         nipple_distance=rng.uniform(0.22, 0.85),
         seed=int(rng.integers(2**31)),
@@ -198,8 +202,7 @@ def _render_malignant_mass(
         spicules = np.maximum(spicules, np.exp(-((lateral / width) ** 2)) * np.clip(1 - radius / reach, 0, 1))
     brightness = np.maximum(body * dome, 0.9 * spicules * (relative > 0.5))
     outline = (relative < 1) | ((spicules > 0.4) & (relative < 1.2))
-    brightness *= _MALIGNANT_DENSITY * lesion.contrast
-    return RenderedLesion(brightness.astype(np.float32), _largest_part(outline))
+    return RenderedLesion((lesion.contrast * brightness).astype(np.float32), _largest_part(outline))
 
 
 def _render_calcification_cluster(
@@ -217,7 +220,7 @@ def _render_calcification_cluster(
     Returns:
         The rendered lesion.
     """
-    count = int(rng.integers(14, 34))
+    count = int(rng.integers(16, 40))
     distance, direction = np.sqrt(rng.uniform(0, 1, count)), rng.uniform(-np.pi, np.pi, count)
     # A few dots on the rim, so that the hull has the lesion's diameter.
     distance[:5], direction[:5] = (
@@ -228,7 +231,7 @@ def _render_calcification_cluster(
     v = lesion.radius * distance * np.sin(direction) / lesion.aspect
     dots_x = centre[0] + u * np.cos(rotation) - v * np.sin(rotation)
     dots_y = centre[1] + u * np.sin(rotation) + v * np.cos(rotation)
-    sigmas, strengths = rng.uniform(0.0014, 0.0036, count), rng.uniform(0.4, 1.0, count)
+    sigmas, strengths = rng.uniform(0.0022, 0.0048, count), rng.uniform(0.5, 1.0, count)
     x, y = grid
     # A Gaussian dot is a product of two profiles, so that the sum over dots is one matrix product.
     rows = strengths[:, None] * np.exp(-((y[:, 0] - dots_y[:, None]) ** 2) / (2 * sigmas[:, None] ** 2))

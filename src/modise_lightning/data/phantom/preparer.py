@@ -46,7 +46,8 @@ class PhantomPreparer:
         lesion_kind_probabilities: Sequence[float],
         mass_diameter: Sequence[float],
         cluster_diameter: Sequence[float],
-        mass_contrast: Sequence[float],
+        benign_contrast: Sequence[float],
+        malignant_contrast: Sequence[float],
         calcification_contrast: Sequence[float],
     ) -> None:
         """Check the parameters; nothing is written yet.
@@ -64,8 +65,8 @@ class PhantomPreparer:
             lesion_kind_probabilities: Probability of each of `LESION_KINDS`, in that order.
             mass_diameter: Smallest and largest diameter of a mass, as a fraction of the image side.
             cluster_diameter: Smallest and largest diameter of a calcification cluster, likewise.
-            mass_contrast: Smallest and largest brightness that a benign mass adds at its centre (white is 1);
-                malignant masses add 1.3 times as much.
+            benign_contrast: Smallest and largest brightness that a benign mass adds at its centre (of 1).
+            malignant_contrast: The same of a malignant mass.
             calcification_contrast: Smallest and largest brightness that a calcification adds at its centre.
 
         Raises:
@@ -98,7 +99,8 @@ class PhantomPreparer:
             ),
             mass_diameter=checked_interval("mass_diameter", mass_diameter, 0.02, 0.3),
             cluster_diameter=checked_interval("cluster_diameter", cluster_diameter, 0.02, 0.3),
-            mass_contrast=checked_interval("mass_contrast", mass_contrast, 0, 1),
+            benign_contrast=checked_interval("benign_contrast", benign_contrast, 0, 1),
+            malignant_contrast=checked_interval("malignant_contrast", malignant_contrast, 0, 1),
             calcification_contrast=checked_interval("calcification_contrast", calcification_contrast, 0, 1),
         )
 
