@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
+from modise_lightning.backbones.frozen_execution import FrozenExecution
 
 TOKENS, CONTEXT_CHANNELS = 7, 24
 UNET: dict[str, Any] = {
@@ -86,6 +87,7 @@ def build(
             "normalization_groups": 4,
             "window_size": None,
             "gradient_checkpointing": False,
+            "execution": FrozenExecution(precision="trainer", channels_last=False, compile=None),
             "learning_rate_multiplier": 1.0,
         }
         return DiffusionBackbone(**{**arguments, **changes})

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
+from modise_lightning.backbones.frozen_execution import FrozenExecution
 from modise_lightning.backbones.stable_diffusion import load_diffusion_backbone
 from modise_lightning.config_check import check_config
 from modise_lightning.errors import UserError
@@ -39,6 +40,9 @@ def load(folder: Path | str, **changes: object) -> DiffusionBackbone:
         "normalization_groups": 4,
         "window_size": None,
         "gradient_checkpointing": False,
+        "frozen_precision": "trainer",
+        "channels_last": False,
+        "compile": None,
         "learning_rate_multiplier": 1.0,
     }
     return load_diffusion_backbone(**{**arguments, **changes})
@@ -73,6 +77,7 @@ def test_a_folder_gives_the_model_that_was_saved(
         normalization_groups=4,
         window_size=None,
         gradient_checkpointing=False,
+        execution=FrozenExecution(precision="trainer", channels_last=False, compile=None),
         learning_rate_multiplier=1.0,
     )
     images = torch.rand(1, 3, 64, 64)
@@ -287,11 +292,17 @@ def test_the_real_configurations_are_stable_diffusion(
     assert vae.config.scaling_factor == 0.18215
     for key in ("weights", "repository", "files", "seed", "architecture"):
         del arguments[key]
+    execution = FrozenExecution(
+        precision=arguments.pop("frozen_precision"),
+        channels_last=arguments.pop("channels_last"),
+        compile=arguments.pop("compile"),
+    )
     backbone = DiffusionBackbone(
         unet=unet,
         vae=vae,
         unconditional_context=torch.empty(1, 77, 768),
         alphas_cumprod=torch.ones(1000),
+        execution=execution,
         **arguments,
     )
     assert backbone.conditioning_shape == ConditioningShape(77, 768, 1280, 1)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from modise_lightning.backbones.backbone import Backbone
+from modise_lightning.backbones.frozen_execution import FrozenExecution
 from modise_lightning.backbones.pyramid import Level, PyramidProjection, Tap
 from modise_lightning.backbones.truncated_unet import TruncatedUnet
 from modise_lightning.backbones.truncated_vae import TruncatedVae
@@ -53,6 +54,7 @@ class DiffusionBackbone(Backbone):
         normalization_groups: int,
         window_size: int | None,
         gradient_checkpointing: bool,
+        execution: FrozenExecution,
         learning_rate_multiplier: float,
         feature_store: FeatureStore | None = None,
     ) -> None:
@@ -70,6 +72,8 @@ class DiffusionBackbone(Backbone):
             normalization_groups: Groups of each GroupNorm of the projections.
             window_size: Height and width of the input in pixels, a multiple of 32; None for any.
             gradient_checkpointing: Less memory, more computation in training; the result is the same.
+            execution: How the diffusion model runs; the latents and their mixture with the noise are float32
+                in any case.
             learning_rate_multiplier: Share of the learning rate that the projections get.
             feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
@@ -82,7 +86,12 @@ class DiffusionBackbone(Backbone):
             raise UserError(f"backbone.window_size: expected a multiple of 32 or null, found {window_size}.")
         self.unet = TruncatedUnet(unet, gradient_checkpointing=gradient_checkpointing)
         self.vae = TruncatedVae(vae)
-        self.recall = FeatureRecall(feature_store, what="VAE features", module=self.vae, settings={})
+        self.execution = execution
+        for part in (self.unet, self.vae):
+            execution.prepare(part)
+        self.recall = FeatureRecall(
+            feature_store, what="VAE features", module=self.vae, settings=execution.settings
+        )
         self.latent_scale = self.vae.latent_scale
         self.projection = PyramidProjection(
             taps=[
@@ -127,11 +136,13 @@ class DiffusionBackbone(Backbone):
         with torch.no_grad() if conditioning is None else nullcontext():
             unet_taps = self._run_unet(latents.float() * self.latent_scale, conditioning)
         height, width = images.shape[-2:]
-        pyramid: FeaturePyramid = self.projection([*vae_taps, *unet_taps], (height, width))
+        taps = [self.execution.convert_output(tap) for tap in (*vae_taps, *unet_taps)]
+        pyramid: FeaturePyramid = self.projection(taps, (height, width))
         return pyramid
 
     def _run_vae(self, images: Tensor) -> tuple[Tensor, ...]:
-        latents, taps = self.vae(2 * images - 1)
+        with self.execution.context(images.device):
+            latents, taps = self.vae(self.execution.convert_input(2 * images - 1))
         # Half of the channels that the VAE computes: a view, which a feature store could not give back.
         return latents.contiguous(), *taps
 
@@ -150,12 +161,14 @@ class DiffusionBackbone(Backbone):
         if conditioning is not None:
             context = context + conditioning.context
             time_offset = conditioning.time_embedding.transpose(0, 1).flatten(0, 1)
-        taps = self.unet(
-            self.noisy_latents(latents).flatten(0, 1),
-            self.unet_timesteps.repeat_interleave(batch),
-            context.repeat(steps, 1, 1),
-            time_offset,
-        )
+        convert = self.execution.convert_input
+        with self.execution.context(latents.device):
+            taps = self.unet(
+                convert(self.noisy_latents(latents).flatten(0, 1)),
+                self.unet_timesteps.repeat_interleave(batch),
+                convert(context.repeat(steps, 1, 1)),
+                None if time_offset is None else convert(time_offset),
+            )
         return [tap for step in zip(*(tap.chunk(steps) for tap in taps), strict=True) for tap in step]
 
 

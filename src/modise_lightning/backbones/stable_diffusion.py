@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
+from modise_lightning.backbones.frozen_execution import CompileBackend, FrozenExecution, FrozenPrecision
 from modise_lightning.backbones.layout import check_unet, check_vae
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
@@ -55,6 +56,9 @@ def load_diffusion_backbone(
     normalization_groups: int,
     window_size: int | None,
     gradient_checkpointing: bool,
+    frozen_precision: FrozenPrecision,
+    channels_last: bool,
+    compile: CompileBackend | None,
     learning_rate_multiplier: float,
     feature_store: FeatureStore | None = None,
 ) -> DiffusionBackbone:
@@ -74,6 +78,9 @@ def load_diffusion_backbone(
         normalization_groups: Groups of each GroupNorm of the projections.
         window_size: Height and width of the input in pixels; None for any multiples of 32.
         gradient_checkpointing: Less memory, more computation in training; the result is the same.
+        frozen_precision: Number format of the frozen diffusion model; see ``FrozenExecution``.
+        channels_last: Its memory layout; likewise.
+        compile: Backend of ``torch.compile`` for it; None for none.
         learning_rate_multiplier: Share of the learning rate that the projections get.
         feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
@@ -94,6 +101,7 @@ def load_diffusion_backbone(
         normalization_groups=normalization_groups,
         window_size=window_size,
         gradient_checkpointing=gradient_checkpointing,
+        execution=FrozenExecution(precision=frozen_precision, channels_last=channels_last, compile=compile),
         learning_rate_multiplier=learning_rate_multiplier,
         feature_store=feature_store,
     )

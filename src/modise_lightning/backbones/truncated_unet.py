@@ -29,9 +29,7 @@ class TruncatedUnet(nn.Module):
         super().__init__()
         parts: Any = unet  # Its attributes are set in ways that type checkers do not see.
         # Fused attention: the attention matrices are never stored.
-        parts.set_attn_processor(
-            cast(Any, AttnProcessor2_0)()
-        )  # Fused attention: the attention matrices are never stored.
+        parts.set_attn_processor(cast(Any, AttnProcessor2_0)())
         self.time_proj = parts.time_proj
         self.time_embedding = parts.time_embedding
         self.conv_in = parts.conv_in
