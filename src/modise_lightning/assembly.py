@@ -18,7 +18,7 @@ from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import count_windows
 from modise_lightning.checkpoint import METADATA_KEY, check_state, read_checkpoint
 from modise_lightning.command_line import instantiate
-from modise_lightning.data.categories import categories_from_config
+from modise_lightning.data.categories import categories_from_config, categories_to_config
 from modise_lightning.data.datamodule import PanopticDataModule
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
@@ -50,10 +50,17 @@ def categories_of(config: DictConfig) -> tuple[Category, ...]:
 
 
 def build_data(config: DictConfig) -> PanopticDataModule:
-    """Build the data module; a dataset that can be made without a download is made if it is missing."""
+    """Build the data module; a dataset that can be made without a download is made if it is missing.
+
+    Where the configuration has no categories, those of the dataset go into it: what is built next and the
+    checkpoints need them.
+    """
     if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
         instantiate(config.data.preparer).prepare()
-    return cast(PanopticDataModule, instantiate(config.data.module))
+    data = cast(PanopticDataModule, instantiate(config.data.module))
+    if config.data.categories is None:
+        config.data.categories = categories_to_config(data.categories)
+    return data
 
 
 def build_feature_store(config: DictConfig, data: PanopticDataModule) -> FeatureStore | None:

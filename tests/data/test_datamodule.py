@@ -13,6 +13,7 @@ import torch
 from modise_lightning.data.datamodule import PanopticDataModule, collate
 from modise_lightning.data.folds import assign_folds
 from modise_lightning.data.prepared import write_entry, write_index
+from modise_lightning.data.prepared_dataset import open_prepared
 from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Batch, Category, ImageRecord, PanopticSegmentation
@@ -50,8 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(root: Path) -> Build:
     def built(**changes: Any) -> PanopticDataModule:
         arguments = {
-            "root": str(root),
-            "categories": CATEGORIES,
+            "dataset": open_prepared(root=str(changes.pop("root", root)), categories=CATEGORIES),
             "fold": 0,
             "split": "folds",
             "train_transform": TrainTransform(

@@ -35,6 +35,19 @@ def categories_from_config(nodes: Sequence[Mapping[str, Any]]) -> tuple[Category
     return categories
 
 
+def categories_to_config(categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """Give categories as ``categories_from_config`` reads them."""
+    return [
+        {
+            "name": category.name,
+            "prompts": list(category.prompts),
+            "isthing": category.isthing,
+            "color": list(category.color),
+        }
+        for category in categories
+    ]
+
+
 def _category(path: str, node: Mapping[str, Any]) -> Category:
     if not isinstance(node, Mapping) or set(node) != _KEYS:
         found = sorted(node) if isinstance(node, Mapping) else node

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
@@ -14,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.sampler import SeededSampler
 from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
@@ -34,8 +32,7 @@ class PanopticDataModule(lightning.LightningDataModule):
     def __init__(
         self,
         *,
-        root: str,
-        categories: Sequence[Mapping[str, Any]],
+        dataset: PreparedDataset,
         fold: int,
         split: Literal["folds", "official"],
         train_transform: TrainTransform,
@@ -46,11 +43,10 @@ class PanopticDataModule(lightning.LightningDataModule):
         pin_memory: bool,
         seed: int,
     ) -> None:
-        """Open and check the dataset.
+        """Split the dataset.
 
         Args:
-            root: The prepared dataset's folder.
-            categories: As configured; see ``categories_from_config``.
+            dataset: What the images are read from.
             fold: The test fold; the next one is for validation, the others train. With the official split the
                 test images are given, and of the others this fold is for validation.
             split: By folds alone, or with the official test images (each image's attribute ``split`` is
@@ -64,11 +60,11 @@ class PanopticDataModule(lightning.LightningDataModule):
             seed: Of the order and the augmentation.
 
         Raises:
-            UserError: The dataset is missing or contradicts itself, or there is no such fold.
+            UserError: There is no such fold, or a split has no images.
         """
         super().__init__()
-        self.categories = categories_from_config(categories)
-        self.dataset = PreparedDataset.open(Path(root), self.categories)
+        self.dataset = dataset
+        self.categories = dataset.categories
         self.train_transform = train_transform
         self.evaluation_transform = evaluation_transform
         self.batch_size = batch_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.images import read_image_file
 from modise_lightning.data.prepared import IMAGE_FOLDER, INDEX_NAME, PANOPTIC_FOLDER, PreparedEntry
 from modise_lightning.data.prepared_index import IndexedImage, read_index
@@ -30,6 +31,9 @@ class PreparedDataset:
 
     Attributes:
         root: Its folder.
+        index: The file that lists its images.
+        image_folder: Folder of the images.
+        id_map_folder: Folder of the id maps.
         info: What it says of itself (name, synthetic, description, license, ...).
         categories: In the order of their class indices.
         images: What its index says of each image.
@@ -38,6 +42,9 @@ class PreparedDataset:
     """
 
     root: Path
+    index: Path
+    image_folder: Path
+    id_map_folder: Path
     info: dict[str, Any]
     categories: tuple[Category, ...]
     images: list[IndexedImage]
@@ -58,7 +65,16 @@ class PreparedDataset:
             UserError: Not a prepared dataset, or one that contradicts itself; names file and key.
         """
         info, images = read_index(root, categories)
-        return cls(root, info, tuple(categories), images, unlabelled_is_void)
+        return cls(
+            root=root,
+            index=root / INDEX_NAME,
+            image_folder=root / IMAGE_FOLDER,
+            id_map_folder=root / PANOPTIC_FOLDER,
+            info=info,
+            categories=tuple(categories),
+            images=images,
+            unlabelled_is_void=unlabelled_is_void,
+        )
 
     @cached_property
     def entries(self) -> list[PreparedEntry]:
@@ -96,9 +112,9 @@ class PreparedDataset:
             UserError: It cannot be read, or has another size than the index says.
         """
         record = self.images[index].entry.record
-        path = self.root / IMAGE_FOLDER / record.file_name
+        path = self.image_folder / record.file_name
         image = read_image_file(path)
-        _check_size(path, image.shape, record)
+        self._check_size(path, image.shape, record)
         return image
 
     def read_target(self, index: int) -> PanopticSegmentation:
@@ -108,8 +124,8 @@ class PreparedDataset:
             UserError: It cannot be read, or does not fit the index.
         """
         image = self.images[index]
-        path = self.root / PANOPTIC_FOLDER / image.id_map
-        ids = _read_id_map(path, image.entry.record)
+        path = self.id_map_folder / image.id_map
+        ids = self._read_id_map(path, image.entry.record)
         segments = image.entry.segments
         listed = max([0, *(segment.id for segment in segments), *image.void_ids])
         # From the file's ids to 0, -1 and 1..N; the last row stands for all ids beyond the listed ones.
@@ -122,42 +138,53 @@ class PreparedDataset:
         if (segment_ids == _UNLISTED).any():
             unlisted = int(ids[segment_ids == _UNLISTED][0])
             raise UserError(
-                f"data: the id map '{path}' holds the id {unlisted}, which {INDEX_NAME} does not list. "
+                f"data: the id map '{path}' holds the id {unlisted}, which {self.index.name} does not list. "
                 "Prepare the dataset again."
             )
         areas = np.bincount(segment_ids[segment_ids > 0], minlength=len(segments) + 1)
         for position, segment in enumerate(segments, start=1):
             if not areas[position]:
                 raise UserError(
-                    f"data: the id map '{path}' has no pixel of segment {segment.id}, which {INDEX_NAME} "
-                    "lists. Prepare the dataset again."
+                    f"data: the id map '{path}' has no pixel of segment {segment.id}, which "
+                    f"{self.index.name} lists. Prepare the dataset again."
                 )
         labels = torch.tensor(self.segment_labels(index), dtype=torch.int64)
         return PanopticSegmentation(torch.from_numpy(segment_ids), labels)
 
+    def _read_id_map(self, path: Path, record: ImageRecord) -> NDArray[np.int32]:
+        """Read a COCO id map, (H, W); its header is checked before its pixels are decoded."""
+        try:
+            with Image.open(path, formats=("PNG",)) as header:
+                self._check_size(path, (header.height, header.width), record)
+                mode = header.mode
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"data: the id map '{path}' is missing or unreadable ({error}). Prepare the dataset again."
+            ) from error
+        if mode != "RGB":
+            raise UserError(f"data: the id map '{path}' is a {mode} image, COCO's are RGB.")
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise UserError(f"data: the id map '{path}' is damaged. Prepare the dataset again.")
+        blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
+        return np.asarray(red + (green << 8) + (blue << 16), dtype=np.int32)
 
-def _read_id_map(path: Path, record: ImageRecord) -> NDArray[np.int32]:
-    """Read a COCO id map, (H, W); its header is checked before its pixels are decoded."""
-    try:
-        with Image.open(path, formats=("PNG",)) as header:
-            _check_size(path, (header.height, header.width), record)
-            mode = header.mode
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"data: the id map '{path}' is missing or unreadable ({error}). Prepare the dataset again."
-        ) from error
-    if mode != "RGB":
-        raise UserError(f"data: the id map '{path}' is a {mode} image, COCO's are RGB.")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise UserError(f"data: the id map '{path}' is damaged. Prepare the dataset again.")
-    blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    return np.asarray(red + (green << 8) + (blue << 16), dtype=np.int32)
+    def _check_size(self, path: Path, shape: tuple[int, ...], record: ImageRecord) -> None:
+        if shape != (record.height, record.width):
+            raise UserError(
+                f"data: '{path}' is {shape[0]} x {shape[1]} pixels, {self.index.name} says {record.height} x "
+                f"{record.width}."
+            )
 
 
-def _check_size(path: Path, shape: tuple[int, ...], record: ImageRecord) -> None:
-    if shape != (record.height, record.width):
-        raise UserError(
-            f"data: '{path}' is {shape[0]} x {shape[1]} pixels, {INDEX_NAME} says {record.height} x "
-            f"{record.width}."
-        )
+def open_prepared(*, root: str, categories: Sequence[Mapping[str, Any]]) -> PreparedDataset:
+    """Open a dataset that ``prepare`` made, with the configured categories.
+
+    Args:
+        root: The dataset's folder.
+        categories: As configured; see ``categories_from_config``.
+
+    Raises:
+        UserError: The dataset is missing, contradicts itself, or has other categories.
+    """
+    return PreparedDataset.open(Path(root), categories_from_config(categories))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,27 +69,64 @@ def read_index(root: Path, categories: Sequence[Category]) -> tuple[dict[str, An
             f"data: '{root}' is not a prepared dataset (it has no {INDEX_NAME}). Make it with "
             "`python -m modise_lightning.prepare data=... data.raw=DOWNLOAD`, or give data.root."
         )
-    index = _read(root / INDEX_NAME, _Index)
-    folds = _fold_of_images(root / FOLDS_NAME, index)
-    labels = _labels(root / INDEX_NAME, index.categories, categories)
-    annotations = {annotation.image_id: annotation for annotation in index.annotations}
-    for name, numbers in (
-        ("images.id", [image.id for image in index.images]),
-        ("images.file_name", [image.file_name for image in index.images]),
-        ("annotations.image_id", [annotation.image_id for annotation in index.annotations]),
-    ):
-        _check_unique(root / INDEX_NAME, name, numbers)
-    images = []
-    for image in index.images:
-        annotation = annotations.get(image.id)
-        if annotation is None:
-            raise UserError(f"data: '{root / INDEX_NAME}' has no annotation of image {image.file_name}.")
-        for file in (root / IMAGE_FOLDER / image.file_name, root / PANOPTIC_FOLDER / annotation.file_name):
-            if not file.is_file():
-                raise UserError(f"data: '{file}' is missing. Prepare the dataset again.")
-        entry, void_ids = _entry(root / INDEX_NAME, image, annotation, labels)
-        images.append(IndexedImage(entry, annotation.file_name, void_ids, folds[image.file_name]))
+    index = read_json(root / INDEX_NAME, _Index)
+    folds = folds_of_images(root / FOLDS_NAME, {image.file_name: image.patient_id for image in index.images})
+    names = {category.id: category.name for category in index.categories}
+    check_unique(root / INDEX_NAME, "categories.id", [category.id for category in index.categories])
+    images = join_images(
+        root / INDEX_NAME,
+        index.images,
+        index.annotations,
+        labels_of_category_ids(root / INDEX_NAME, names, categories),
+        folds,
+        image_folder=root / IMAGE_FOLDER,
+        id_map_folder=root / PANOPTIC_FOLDER,
+    )
     return index.info.model_dump(), images
+
+
+def join_images(
+    path: Path,
+    images: Sequence[ListedImage],
+    annotations: Sequence[Annotation],
+    labels: Mapping[int, int],
+    folds: Mapping[str, int],
+    *,
+    image_folder: Path,
+    id_map_folder: Path,
+) -> list[IndexedImage]:
+    """Join the parts of an index, and check that its files are there.
+
+    Args:
+        path: The index, for messages.
+        images: Its images.
+        annotations: Their segments.
+        labels: Class index of each category id.
+        folds: Fold of each image's file name.
+        image_folder: Folder of the images.
+        id_map_folder: Folder of the id maps.
+
+    Raises:
+        UserError: An id or name stands twice, or something is missing; names it.
+    """
+    for name, numbers in (
+        ("images.id", [image.id for image in images]),
+        ("images.file_name", [image.file_name for image in images]),
+        ("annotations.image_id", [annotation.image_id for annotation in annotations]),
+    ):
+        check_unique(path, name, numbers)
+    of_image = {annotation.image_id: annotation for annotation in annotations}
+    joined = []
+    for image in images:
+        annotation = of_image.get(image.id)
+        if annotation is None:
+            raise UserError(f"data: '{path}' has no annotation of image {image.file_name}.")
+        for file in (image_folder / image.file_name, id_map_folder / annotation.file_name):
+            if not file.is_file():
+                raise UserError(f"data: '{file}' is missing. Prepare or download the dataset again.")
+        entry, void_ids = _entry(path, image, annotation, labels)
+        joined.append(IndexedImage(entry, annotation.file_name, void_ids, folds[image.file_name]))
+    return joined
 
 
 def _plain_name(name: str) -> str:
@@ -102,7 +140,13 @@ def _to_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-_FileName = Annotated[str, AfterValidator(_plain_name)]
+def _to_whole(value: object) -> object:
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+FileName = Annotated[str, AfterValidator(_plain_name)]
+# Others write pixel counts and boxes as fractions too.
+_Whole = Annotated[int, BeforeValidator(_to_whole)]
 _PatientId = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 
 
@@ -112,11 +156,13 @@ class _Info(BaseModel):
     synthetic: StrictBool
 
 
-class _Image(BaseModel):
+class ListedImage(BaseModel):
+    """What an index says of an image; plain values beside these keys are kept as attributes."""
+
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, str | int | float]
     id: int
-    file_name: _FileName
+    file_name: FileName
     width: PositiveInt
     height: PositiveInt
     patient_id: _PatientId
@@ -125,14 +171,16 @@ class _Image(BaseModel):
 class _Segment(BaseModel):
     id: Annotated[int, Field(ge=1, le=MAXIMUM_SEGMENT_ID)]
     category_id: int
-    area: NonNegativeInt
-    bbox: tuple[int, int, int, int]
+    area: Annotated[_Whole, Field(ge=0)]
+    bbox: tuple[_Whole, _Whole, _Whole, _Whole]
     iscrowd: Literal[0, 1] = 0
 
 
-class _Annotation(BaseModel):
+class Annotation(BaseModel):
+    """What an index says of an image's segments, as in COCO."""
+
     image_id: int
-    file_name: _FileName
+    file_name: FileName
     segments_info: list[_Segment]
 
 
@@ -143,8 +191,8 @@ class _FileCategory(BaseModel):
 
 class _Index(BaseModel):
     info: _Info
-    images: Annotated[list[_Image], Field(min_length=1)]
-    annotations: list[_Annotation]
+    images: Annotated[list[ListedImage], Field(min_length=1)]
+    annotations: list[Annotation]
     categories: list[_FileCategory]
 
 
@@ -158,10 +206,15 @@ class _Folds(BaseModel):
     images: dict[str, _FoldOfImage]
 
 
-_Model = TypeVar("_Model", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def _read(path: Path, model: type[_Model]) -> _Model:
+def read_json(path: Path, model: type[Model]) -> Model:
+    """Read a file of an index.
+
+    Raises:
+        UserError: It is missing, no JSON, or not as the model says; names the key.
+    """
     if not path.is_file():
         raise UserError(f"data: '{path}' is missing. Prepare the dataset again.")
     try:
@@ -179,27 +232,42 @@ def _read(path: Path, model: type[_Model]) -> _Model:
         ) from error
 
 
-def _check_unique(path: Path, key: str, values: Iterable[object]) -> None:
+def check_unique(path: Path, key: str, values: Iterable[object]) -> None:
+    """Check that no value stands twice.
+
+    Raises:
+        UserError: One does.
+    """
     value, count = Counter(values).most_common(1)[0]
     if count > 1:
         raise UserError(f"data: '{path}': {key}: {value!r} stands {count} times; it must be unique.")
 
 
-def _labels(path: Path, found: Sequence[_FileCategory], categories: Sequence[Category]) -> dict[int, int]:
-    """Map category ids of the file to class indices."""
+def labels_of_category_ids(
+    path: Path, names_of_ids: Mapping[int, str], categories: Sequence[Category]
+) -> dict[int, int]:
+    """Map category ids of an index to class indices.
+
+    Args:
+        path: The index, for messages.
+        names_of_ids: Name of each category id in it.
+        categories: Configured categories.
+
+    Raises:
+        UserError: Their names are not the same.
+    """
     by_name = {category.name: index for index, category in enumerate(categories)}
-    names = sorted(category.name for category in found)
+    names = sorted(names_of_ids.values())
     if names != sorted(by_name):
         raise UserError(
             f"data: the categories of '{path}' are {names}, those of data.categories {sorted(by_name)}. "
             "They must be the same."
         )
-    _check_unique(path, "categories.id", [category.id for category in found])
-    return {category.id: by_name[category.name] for category in found}
+    return {category_id: by_name[name] for category_id, name in names_of_ids.items()}
 
 
 def _entry(
-    path: Path, image: _Image, annotation: _Annotation, labels: Mapping[int, int]
+    path: Path, image: ListedImage, annotation: Annotation, labels: Mapping[int, int]
 ) -> tuple[PreparedEntry, frozenset[int]]:
     record = ImageRecord(
         image_id=image.id,
@@ -210,7 +278,7 @@ def _entry(
     )
     if annotation.segments_info:
         name = f"segments_info.id of {image.file_name}"
-        _check_unique(path, name, [segment.id for segment in annotation.segments_info])
+        check_unique(path, name, [segment.id for segment in annotation.segments_info])
     segments = []
     for segment in annotation.segments_info:
         if segment.category_id not in labels:
@@ -225,27 +293,33 @@ def _entry(
     return PreparedEntry(record, tuple(segments), image.model_extra or {}), void_ids
 
 
-def _fold_of_images(path: Path, index: _Index) -> dict[str, int]:
-    """Check the folds against the images; no patient in two folds, no fold empty."""
-    file = _read(path, _Folds)
+def folds_of_images(path: Path, patients: Mapping[str, str]) -> dict[str, int]:
+    """Read folds and check them against the images; no patient in two folds, no fold empty.
+
+    Args:
+        path: The file of the folds.
+        patients: Patient of each image's file name.
+
+    Raises:
+        UserError: They do not fit.
+    """
+    file = read_json(path, _Folds)
     folds: dict[str, int] = {}
     fold_of_patient: dict[str, int] = {}
-    for image in index.images:
-        found = file.images.get(image.file_name)
+    for file_name, patient in patients.items():
+        found = file.images.get(file_name)
         if found is None:
-            raise UserError(f"data: '{path}' gives no fold of {image.file_name}. Prepare the dataset again.")
-        if found.patient_id != image.patient_id:
+            raise UserError(f"data: '{path}' gives no fold of {file_name}. Prepare the dataset again.")
+        if found.patient_id != patient:
             raise UserError(
-                f"data: '{path}' says that {image.file_name} shows patient {found.patient_id}, "
-                f"{INDEX_NAME} says {image.patient_id}. Prepare the dataset again."
+                f"data: '{path}' says that {file_name} shows patient {found.patient_id}, "
+                f"{INDEX_NAME} says {patient}. Prepare the dataset again."
             )
         if found.fold >= file.num_folds:
-            raise UserError(
-                f"data: '{path}' puts {image.file_name} into fold {found.fold} of {file.num_folds}."
-            )
-        if fold_of_patient.setdefault(image.patient_id, found.fold) != found.fold:
-            raise UserError(f"data: '{path}' puts patient {image.patient_id} into more than one fold.")
-        folds[image.file_name] = found.fold
+            raise UserError(f"data: '{path}' puts {file_name} into fold {found.fold} of {file.num_folds}.")
+        if fold_of_patient.setdefault(patient, found.fold) != found.fold:
+            raise UserError(f"data: '{path}' puts patient {patient} into more than one fold.")
+        folds[file_name] = found.fold
     empty = sorted(set(range(min(file.num_folds, len(folds) + 1))) - set(folds.values()))
     if empty:
         raise UserError(f"data: '{path}': fold {empty[0]} of {file.num_folds} has no image.")
