@@ -1,8 +1,12 @@
 """The transformer decoder equals transformers' with the same weights, in values and gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerTransformerModule
 
@@ -104,3 +108,30 @@ def test_half_precision_stays_finite() -> None:
     assert all(
         torch.isfinite(parameter.grad).all() for parameter in own.parameters() if parameter.grad is not None
     )
+
+
+class Shapes(TorchDispatchMode):
+    """Remembers the shapes of all tensors that operators make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(  # noqa: D105
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.seen |= {tuple(each.shape) for each in tree_leaves(result) if isinstance(each, Tensor)}
+        return result
+
+
+def test_no_mask_is_as_large_as_the_mask_features() -> None:
+    own, theirs = build(pre_norm=False)
+    levels, mask_features = inputs()
+    with Shapes() as ours, torch.no_grad():
+        own(levels, mask_features)
+    with Shapes() as reference, torch.no_grad():
+        theirs(levels, mask_features)
+    full_size = {(2, 7, 16, 24), (2, 7, 16 * 24)}
+    assert reference.seen & full_size
+    assert not ours.seen & full_size
