@@ -24,7 +24,12 @@ from modise_lightning.data.cdd_cesm_tables import (
     read_regions,
     read_sheet,
 )
-from modise_lightning.data.conversion import ImageConverter, check_preparation_values
+from modise_lightning.data.conversion import (
+    ImageConverter,
+    check_category_names,
+    check_preparation_values,
+    hidden_pixels,
+)
 from modise_lightning.data.folds import assign_folds
 from modise_lightning.data.parallel import available_cores
 from modise_lightning.data.preparation_journal import FinishedImage
@@ -85,12 +90,7 @@ class CddCesmPreparer:
         self._root = Path(root)
         self._categories = categories_from_config(categories)
         names = [category.name for category in self._categories]
-        unknown = sorted(set(names) - set(NAMES[labels]))
-        if unknown:
-            raise UserError(
-                f"data.categories: with data.labels={labels} {_NAME} has {', '.join(NAMES[labels])}; "
-                f"found {unknown[0]!r}."
-            )
+        check_category_names(names, labels=labels, known=NAMES[labels], dataset=_NAME)
         check_preparation_values(
             num_folds=num_folds,
             num_processes=num_processes,
@@ -206,14 +206,7 @@ class CddCesmPreparer:
                 entries = [image.entry for image in images if self._category(image.entry) == name]
                 row["images prepared"] = len(entries)
                 row["regions prepared"] = sum(len(entry.segments) for entry in entries)
-            tables["pixels of regions that smaller ones cover"] = {
-                f"{Path(image.entry.record.file_name).stem}, row {hidden['row']}": {
-                    "pixels": hidden["pixels"],
-                    "left": hidden["left"],
-                }
-                for image in images
-                for hidden in image.hidden
-            }
+            tables["pixels of regions that smaller ones cover"] = hidden_pixels(images)
             problems += [problem for image in images for problem in image.problems]
             notes += [note for image in images for note in image.notes]
         return PreparationReport(_NAME, False, str(self._root), counts, problems, notes, tables)

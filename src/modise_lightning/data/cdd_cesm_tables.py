@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
+from modise_lightning.data.download import describe_files, list_download
 from modise_lightning.data.via import ViaRegion, read_via_regions
 from modise_lightning.errors import UserError
 
@@ -109,19 +108,7 @@ def find_files(raw: str | None) -> DownloadFiles:
     Raises:
         UserError: The folder, a table or all images are missing; says what was looked for and where.
     """
-    if not raw:
-        raise UserError(
-            f"data.raw: not set. Download CDD-CESM ({DOWNLOAD}) and give its folder: data.raw=FOLDER."
-        )
-    folder = Path(raw)
-    if not folder.is_dir():
-        raise UserError(
-            f"data.raw: no folder '{folder}'. Give the folder of the CDD-CESM download ({DOWNLOAD})."
-        )
-    files = sorted(
-        (Path(parent) / name for parent, _, names in os.walk(folder) for name in names),
-        key=lambda path: (len(path.parts), path),
-    )
+    folder, files = list_download(raw, "CDD-CESM", DOWNLOAD)
     sheet = _find_table(
         folder, files, _SHEET_NAME, (".xlsx", ".csv"), "Radiology manual annotations.xlsx (or .csv)"
     )
@@ -240,10 +227,8 @@ def _find_table(folder: Path, files: list[Path], name: str, suffixes: tuple[str,
         if found:
             # Release 2 of the regions beside release 1: the last in the alphabet of the least nested ones.
             return max(path for path in found if len(path.parts) == len(found[0].parts))
-    counts = Counter(path.suffix.lower() for path in files)
-    seen = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in counts.most_common(4))
     raise UserError(
-        f"data.raw: no {shown} in '{folder}' or the folders in it (found {seen or 'no files'}). "
+        f"data.raw: no {shown} in '{folder}' or the folders in it (found {describe_files(files)}). "
         f"Download the annotations of CDD-CESM ({DOWNLOAD})."
     )
 

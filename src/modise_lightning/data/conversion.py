@@ -57,6 +57,32 @@ def check_preparation_values(
         )
 
 
+def check_category_names(names: Sequence[str], *, labels: str, known: Sequence[str], dataset: str) -> None:
+    """Check that configured categories are ones of the download.
+
+    Raises:
+        UserError: Names one that is not.
+    """
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(
+            f"data.categories: with data.labels={labels} {dataset} has {', '.join(known)}; "
+            f"found {unknown[0]!r}."
+        )
+
+
+def hidden_pixels(images: Sequence[FinishedImage]) -> dict[str, dict[str, int]]:
+    """Tell of each partly hidden segment how many pixels it had and how many are left, for the report."""
+    return {
+        f"{Path(image.entry.record.file_name).stem}, row {hidden['row']}": {
+            "pixels": hidden["pixels"],
+            "left": hidden["left"],
+        }
+        for image in images
+        for hidden in image.hidden
+    }
+
+
 class ImageConverter:
     """Converts images in worker processes and keeps a journal of those that are finished."""
 

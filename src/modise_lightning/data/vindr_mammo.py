@@ -10,7 +10,12 @@ from typing import Any
 
 from modise_lightning.data.box_to_mask import BoxToMask
 from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.conversion import ImageConverter, check_preparation_values
+from modise_lightning.data.conversion import (
+    ImageConverter,
+    check_category_names,
+    check_preparation_values,
+    hidden_pixels,
+)
 from modise_lightning.data.folds import assign_folds
 from modise_lightning.data.parallel import available_cores
 from modise_lightning.data.preparation_journal import FinishedImage
@@ -85,12 +90,7 @@ class VinDrMammoPreparer:
         self._labels: Labels = labels
         self._categories = categories_from_config(categories)
         self._category_names = [category.name for category in self._categories]
-        unknown = sorted(set(self._category_names) - set(NAMES[labels]))
-        if unknown:
-            raise UserError(
-                f"data.categories: with data.labels={labels} {_NAME} has {', '.join(NAMES[labels])}; "
-                f"found {unknown[0]!r}."
-            )
+        check_category_names(self._category_names, labels=labels, known=NAMES[labels], dataset=_NAME)
         check_preparation_values(
             num_folds=num_folds,
             num_processes=num_processes,
@@ -215,14 +215,7 @@ class VinDrMammoPreparer:
                 row["images prepared"] = sum(number > 0 for number in own)
             for name, row in tables["official split"].items():
                 row["images prepared"] = sum(entry.attributes["split"] == name for entry in entries)
-            tables["pixels of segments that smaller ones cover"] = {
-                f"{Path(image.entry.record.file_name).stem}, row {hidden['row']}": {
-                    "pixels": hidden["pixels"],
-                    "left": hidden["left"],
-                }
-                for image in images
-                for hidden in image.hidden
-            }
+            tables["pixels of segments that smaller ones cover"] = hidden_pixels(images)
             problems += [problem for image in images for problem in image.problems]
             notes += [note for image in images for note in image.notes]
         return PreparationReport(_NAME, False, str(self._root), counts, problems, notes, tables)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from modise_lightning.data.download import describe_files, list_download
 from modise_lightning.errors import UserError
 
 URL = "https://physionet.org/content/vindr-mammo/1.0.0/"
@@ -48,26 +47,12 @@ def find_files(raw: str | None) -> DownloadFiles:
         UserError: The folder, the table of findings or all images are missing; says what was looked for and
             where.
     """
-    if not raw:
-        raise UserError(
-            f"data.raw: not set. Download VinDr-Mammo ({DOWNLOAD}) and give its folder: data.raw=FOLDER."
-        )
-    folder = Path(raw)
-    if not folder.is_dir():
-        raise UserError(
-            f"data.raw: no folder '{folder}'. Give the folder of the VinDr-Mammo download ({DOWNLOAD})."
-        )
-    files = sorted(
-        (Path(parent) / name for parent, _, names in os.walk(folder) for name in names),
-        key=lambda path: (len(path.parts), path),
-    )
+    folder, files = list_download(raw, "VinDr-Mammo", DOWNLOAD)
     findings = next((path for path in files if path.name.lower() == FINDINGS_NAME), None)
     if findings is None:
-        counts = Counter(path.suffix.lower() for path in files)
-        seen = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in counts.most_common(4))
         raise UserError(
-            f"data.raw: no {FINDINGS_NAME} in '{folder}' or the folders in it (found {seen or 'no files'}). "
-            f"Download the tables of VinDr-Mammo ({DOWNLOAD})."
+            f"data.raw: no {FINDINGS_NAME} in '{folder}' or the folders in it "
+            f"(found {describe_files(files)}). Download the tables of VinDr-Mammo ({DOWNLOAD})."
         )
     problems = []
     breasts = next((path for path in files if path.name.lower() == BREASTS_NAME), None)
