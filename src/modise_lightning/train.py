@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from modise_lightning.command_line import instantiate, run_command
 
@@ -24,6 +24,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
 
     import lightning
     import torch
+    from omegaconf import OmegaConf
     from rich.console import Console
 
     from modise_lightning.assembly import (
@@ -36,8 +37,10 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     from modise_lightning.baselines import evaluate_bright_blob
     from modise_lightning.callbacks.evaluation import Evaluation
+    from modise_lightning.callbacks.evaluation_charts import EvaluationCharts
     from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
+    from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
     from modise_lightning.checkpoint import check_resumable
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
@@ -63,15 +66,24 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     module = build_module(config, segmenter, dataset.info)
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(config))
+    shown = [
+        EvaluationCharts(
+            evaluation, folder=str(folder / "pictures"), categories=data.categories, note=dataset.note
+        ),
+        WandbDashboard(evaluation, categories=data.categories, num_images=config.pictures.num_images),
+    ]
     build_trainer = partial(instantiate, config.trainer)
     trainer: lightning.Trainer = build_trainer(
         logger=instantiate(config.logger),
         callbacks=[
             evaluation,
+            *shown,
             *([] if feature_store is None else [FeatureStoreReport(feature_store)]),
             *(instantiate(node) for node in config.callbacks.values() if node),
         ],
     )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     console = Console()
     facts = {
         "data": f"{dataset.info['name']} in {dataset.root}: "
@@ -110,7 +122,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
     tester = build_trainer(
-        logger=trainer.loggers, callbacks=[evaluation, pictures], enable_checkpointing=False
+        logger=trainer.loggers, callbacks=[evaluation, *shown, pictures], enable_checkpointing=False
     )
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}

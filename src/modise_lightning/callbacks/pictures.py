@@ -9,6 +9,8 @@ from typing import Any, cast
 import lightning
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from modise_lightning.callbacks.tensorboard_pictures import add_picture
+from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.comparison import ComparisonRow, draw_comparison
 from modise_lightning.reporting.files import write_png_atomically
 from modise_lightning.structures import Batch, Category
@@ -61,11 +63,10 @@ class PredictionPictures(lightning.Callback):
         for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
             if len(self._rows) == self.num_images:
                 return
-            height, width = batch.image_sizes[index]
             self._rows.append(
                 ComparisonRow(
                     name=batch.records[index].file_name,
-                    image=batch.images[index, 0, :height, :width].float().cpu().numpy(),
+                    image=whole_image(batch, index),
                     target=batch.targets[index],
                     prediction=prediction,
                 )
@@ -76,5 +77,7 @@ class PredictionPictures(lightning.Callback):
         for start in range(0, len(self._rows), self.rows_per_picture):
             rows = self._rows[start : start + self.rows_per_picture]
             picture = draw_comparison(rows, self.categories, self.note)
-            write_png_atomically(self.folder / f"test_{start // self.rows_per_picture:03d}.png", picture)
+            name = f"{start // self.rows_per_picture:03d}"
+            write_png_atomically(self.folder / f"test_{name}.png", picture)
+            add_picture(trainer, f"test/predictions_{name}", picture)
         self._rows = []
