@@ -62,6 +62,8 @@ class InstanceAccumulator:
         """
         # Most masks are small: where a mask's logits are all below the threshold there is nothing to do.
         queries = self._candidates[tile.largest[self._candidates] > self._least_logit]
+        if len(queries) == 0:
+            return
         inside = probabilities[queries]
         masks = inside > self._threshold
         # Bytes add up faster than bools; threshold sets the pixels outside the mask to 0.

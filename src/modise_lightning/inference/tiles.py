@@ -64,11 +64,11 @@ def upsampled_tiles(
     )
     for rows, source_rows, row_weights in vertical:
         strip = masks[:, source_rows]
-        largest = strip.amax(1)
+        largest = _bound(strip.amax(1))
         for columns, source_columns, column_weights in horizontal:
             source = strip[:, :, source_columns]
             logits = torch.matmul(row_weights, torch.matmul(source, column_weights.T))
-            yield Tile(rows, columns, logits, _bound(largest[:, source_columns].amax(1)))
+            yield Tile(rows, columns, logits, largest[:, source_columns].amax(1))
 
 
 def _bound(largest: Tensor) -> Tensor:
