@@ -1,8 +1,8 @@
 """Panoptic, instance and semantic results of one image against transformers' post-processing.
 
 Run ``python benchmarks/inference.py``. Both sides get the same logits in the same process, one after the
-other. transformers makes its results at 384 x 384 and enlarges those; ours are made at full size. Both give up
-to 100 instances as masks and the classes' scores of every pixel.
+other. transformers makes its results at 384 x 384 and enlarges those; ours are made at full size. Both give
+up to 100 instances as masks and the classes' scores of every pixel.
 """
 
 from __future__ import annotations
