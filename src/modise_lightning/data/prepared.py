@@ -107,9 +107,10 @@ def write_entry(
             bbox = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
             segments.append(PreparedSegment(segment_id, int(label), int(areas[segment_id]), bbox))
     # COCO panoptic: id = R + 256 G + 65536 B; OpenCV writes the channels as B, G, R.
-    id_map = np.empty((*segment_ids.shape, 3), dtype=np.uint8)
-    for channel, shift in enumerate((16, 8, 0)):
-        np.bitwise_and(segment_ids >> shift, 255, out=id_map[..., channel], casting="unsafe")
+    id_map = np.zeros((*segment_ids.shape, 3), dtype=np.uint8)
+    for channel, shift in ((2, 0), (1, 8), (0, 16)):
+        if len(labels) >> shift:  # seldom more than one channel, and a mammogram is large
+            np.bitwise_and(segment_ids >> shift, 255, out=id_map[..., channel], casting="unsafe")
     _write_png(root / PANOPTIC_FOLDER / record.file_name, id_map)
     _write_png(root / IMAGE_FOLDER / record.file_name, pixels)
     return PreparedEntry(record=record, segments=tuple(segments), attributes=dict(attributes))
