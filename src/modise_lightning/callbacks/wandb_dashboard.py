@@ -120,6 +120,12 @@ class WandbDashboard(lightning.Callback):
             },
         )
 
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """End the run with its test, so that the next job of a multirun starts one of its own."""
+        if stage == "test":
+            for run in self._runs(trainer):
+                run.finish()
+
     def _keep(self, trainer: lightning.Trainer, outputs: STEP_OUTPUT, batch: Batch) -> None:
         if not self._runs(trainer) or trainer.sanity_checking:
             return
