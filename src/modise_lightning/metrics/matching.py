@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -37,11 +39,11 @@ def match(pairs: SegmentPairs, thresholds: Sequence[float], matching: Matching) 
     if matching == "greedy":
         # Going down the IoU, lower thresholds only add pairs at the end: the result at 0 holds all others.
         return above & _greedy(pairs)
-    rows = [
-        row if threshold >= _UNIQUE_ABOVE else _hungarian(pairs, row)
-        for threshold, row in zip(thresholds, above, strict=True)
-    ]
-    return torch.stack(rows) if rows else above
+    matched = above.numpy().copy()
+    for row, threshold in zip(matched, thresholds, strict=True):
+        if threshold < _UNIQUE_ABOVE:
+            _assign(row, pairs)
+    return torch.from_numpy(matched)
 
 
 def _greedy(pairs: SegmentPairs) -> Tensor:
@@ -58,17 +60,20 @@ def _greedy(pairs: SegmentPairs) -> Tensor:
     return matched
 
 
-def _hungarian(pairs: SegmentPairs, above: Tensor) -> Tensor:
-    rows, row = torch.unique(pairs.prediction[above], return_inverse=True)
-    columns, column = torch.unique(pairs.truth[above], return_inverse=True)
-    if len(rows) == len(row) and len(columns) == len(column):
-        return above
+def _assign(matched: NDArray[np.bool_], pairs: SegmentPairs) -> None:
+    """Take back, of the pairs above a threshold, those that the best one-to-one assignment does not hold."""
+    above = np.flatnonzero(matched)
+    prediction, truth = pairs.prediction.numpy()[above], pairs.truth.numpy()[above]
+    # A pair that shares neither segment with another one is in every best assignment.
+    contested = (np.bincount(prediction)[prediction] > 1) | (np.bincount(truth)[truth] > 1)
+    if not contested.any():
+        return
+    rows, row = np.unique(prediction[contested], return_inverse=True)
+    columns, column = np.unique(truth[contested], return_inverse=True)
     # Zeros stand for pairs that may not match; an assignment that uses one is no match.
     # Pairs of different classes are zeros too, so that the optimum of all classes is that of each.
-    iou = torch.zeros(len(rows), len(columns), dtype=torch.float64)
-    iou[row, column] = pairs.iou[above]
-    assigned = torch.zeros(iou.shape, dtype=torch.bool)
-    assigned[linear_sum_assignment(iou.numpy(), maximize=True)] = True
-    matched = above.clone()
-    matched[above] = assigned[row, column]
-    return matched
+    iou = np.zeros((len(rows), len(columns)))
+    iou[row, column] = pairs.iou.numpy()[above[contested]]
+    assigned = np.zeros(iou.shape, dtype=bool)
+    assigned[linear_sum_assignment(iou, maximize=True)] = True
+    matched[above[contested]] = assigned[row, column]

@@ -109,16 +109,30 @@ def joint_histogram(prediction: PanopticSegmentation, truth: PanopticSegmentatio
             f"prediction and truth must have one size; they are {tuple(prediction.segment_ids.shape)} "
             f"and {tuple(truth.segment_ids.shape)}."
         )
-    rows, columns = len(prediction.labels) + 1, len(truth.labels) + 2
-    for name, segmentation in (("prediction", prediction), ("truth", truth)):
-        lowest, highest = segmentation.segment_ids.aminmax()
-        if lowest < -1 or highest > len(segmentation.labels):
-            raise ValueError(
-                f"segment ids of the {name} must be -1 to {len(segmentation.labels)} (its number of labels); "
-                f"they are {int(lowest)} to {int(highest)}."
-            )
-    joint = prediction.segment_ids.clamp(min=0) * columns + (truth.segment_ids + 1)
-    return torch.bincount(joint.flatten(), minlength=rows * columns).view(rows, columns).cpu()
+    has_void = [
+        _check_ids(name, segmentation)
+        for name, segmentation in (("prediction", prediction), ("truth", truth))
+    ]
+    # Each pass over the pixels and each array of their number costs about as much as counting them does:
+    # void is only treated where there is some.
+    ids = prediction.segment_ids.clamp(min=0) if has_void[0] else prediction.segment_ids
+    rows, columns = len(prediction.labels) + 1, len(truth.labels) + 1 + has_void[1]
+    joint = torch.add(truth.segment_ids, ids, alpha=columns)
+    if has_void[1]:
+        joint += 1
+    histogram = torch.bincount(joint.flatten(), minlength=rows * columns).view(rows, columns).cpu()
+    return histogram if has_void[1] else torch.nn.functional.pad(histogram, (1, 0))
+
+
+def _check_ids(name: str, segmentation: PanopticSegmentation) -> bool:
+    """Refuse ids without a label; tell whether there is void."""
+    lowest, highest = segmentation.segment_ids.aminmax()
+    if lowest < -1 or highest > len(segmentation.labels):
+        raise ValueError(
+            f"segment ids of the {name} must be -1 to {len(segmentation.labels)} (its number of labels); "
+            f"they are {int(lowest)} to {int(highest)}."
+        )
+    return bool(lowest < 0)
 
 
 def segment_pairs(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> SegmentPairs:
