@@ -195,6 +195,26 @@ def test_a_full_set_is_fast() -> None:
     assert time.process_time() - start < 3
 
 
+def test_equal_scores_in_two_processes_are_taken_in_the_order_of_one() -> None:
+    predictions, targets = make_images(7, 10, (40, 56), 2)
+    for prediction in predictions:
+        prediction.scores = torch.full_like(prediction.scores, 0.5)
+    one = metric_for(2)
+    one.update(predictions, targets)
+    # What torchmetrics gathers: the states of the first process, then those of the second.
+    shares = [metric_for(2), metric_for(2)]
+    for rank, share in enumerate(shares):
+        share.update(predictions[rank::2], targets[rank::2])
+    gathered = metric_for(2)
+    for name in one.metric_state:
+        setattr(gathered, name, [*getattr(shares[0], name), *getattr(shares[1], name)])
+    assert torch.equal(gathered.compute().by_category, one.compute().by_category)
+    # The order does matter here, so that the test can fail.
+    backwards = metric_for(2)
+    backwards.update(predictions[::-1], targets[::-1])
+    assert not torch.equal(backwards.compute().by_category, one.compute().by_category)
+
+
 def test_wrong_sizes_are_refused() -> None:
     predictions, targets = make_images(1, 2, (20, 24), 2)
     targets[0].segment_ids = targets[0].segment_ids.T

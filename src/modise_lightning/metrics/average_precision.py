@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ _MAX_VOID_SHARE = 0.5
 
 # Shape of a row and type of each state.
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-    "images": ((4,), torch.int64),  # height, width, number of detections, number of truths
+    # Height, width, number of detections, number of truths, number of images before it in its process.
+    "images": ((5,), torch.int64),
     "detections": ((2,), torch.int64),  # class, length of the mask's code
     "detection_scores": ((), torch.float64),
     "detection_codes": ((), torch.uint8),
@@ -52,11 +52,17 @@ class InstanceAveragePrecision(Metric):
 
     Masks are kept as run lengths and evaluated by faster-coco-eval. Void pixels are left out of every mask,
     and a detection that is void by more than half is left out.
+
+    Where detections of different images have equal scores, COCO's result depends on the order of the images.
+    That is each process's first image, then each one's second, and so on: of images that are dealt out to the
+    processes in turn, the order that a single process has.
     """
 
     full_state_update = False
     higher_is_better = True
     is_differentiable = False
+
+    images: list[Tensor]
 
     def __init__(self, *, isthing: Sequence[bool], thresholds: Sequence[float], max_detections: int) -> None:
         """Set what is computed.
@@ -98,7 +104,8 @@ class InstanceAveragePrecision(Metric):
             truth_masks = target.masks
             counted = isthing[target.labels] & truth_masks.flatten(1).any(1)
             num_detections, num_truths = len(prediction.labels), int(counted.sum())
-            self._append("images", torch.tensor([[height, width, num_detections, num_truths]]))
+            position = len(self.images)
+            self._append("images", torch.tensor([[height, width, num_detections, num_truths, position]]))
             self._append_masks("detection", prediction.masks, prediction.labels)
             self._append("detection_scores", prediction.scores)
             self._append_masks("truth", truth_masks[counted], target.labels[counted])
@@ -110,6 +117,9 @@ class InstanceAveragePrecision(Metric):
         detections = self._annotations("detection", images[:, 2].tolist(), images)
         for detection, score in zip(detections, self._state("detection_scores").tolist(), strict=True):
             detection["score"] = score
+        by_position = torch.argsort(images[:, 4], stable=True)
+        truths, detections = (_reorder(annotations, by_position) for annotations in (truths, detections))
+        images = images[by_position]
         by_category = torch.full((len(self.thresholds), len(self.isthing)), torch.nan, dtype=torch.float64)
         if truths:
             precision = self._coco_precision(images, truths, detections)
@@ -147,23 +157,21 @@ class InstanceAveragePrecision(Metric):
             torch.arange(len(images)), torch.tensor(numbers, dtype=torch.int64)
         )
         rows = zip(
-            count(1),  # COCO's evaluation takes id 0 for "unmatched"
             image_of_row.tolist(),
             images[image_of_row, :2].tolist(),
             labels.tolist(),
             unpack_codes(self._state(f"{kind}_codes"), lengths),
-            strict=False,
+            strict=True,
         )
         return [
             {
-                "id": row,
                 "image_id": image,
                 "category_id": label,
                 "segmentation": coco_run_length(code, height, width),
                 "area": 1,  # all sizes are evaluated together
                 "iscrowd": 0,
             }
-            for row, image, (height, width), label, code in rows
+            for image, (height, width), label, code in rows
         ]
 
     def _append(self, name: str, values: Tensor) -> None:
@@ -189,6 +197,15 @@ class InstanceAveragePrecision(Metric):
             if not getattr(self, name):
                 setattr(self, name, [torch.empty(0, *shape, dtype=dtype, device=self.device)])
         super()._sync_dist(*args, **kwargs)
+
+
+def _reorder(annotations: list[dict[str, Any]], images: Tensor) -> list[dict[str, Any]]:
+    """Number the images anew, from 0 in the given order, and sort and number the annotations by them."""
+    new = {old: number for number, old in enumerate(images.tolist())}
+    moved = [{**annotation, "image_id": new[annotation["image_id"]]} for annotation in annotations]
+    moved.sort(key=lambda annotation: int(annotation["image_id"]))
+    # COCO's evaluation takes id 0 for "unmatched".
+    return [{**annotation, "id": number} for number, annotation in enumerate(moved, start=1)]
 
 
 def _select(instances: InstanceSegmentation, chosen: Tensor) -> InstanceSegmentation:

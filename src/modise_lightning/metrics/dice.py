@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from modise_lightning.metrics.exact_sum import from_parts, to_parts
 from modise_lightning.structures import PanopticSegmentation
 
 
@@ -39,7 +40,7 @@ class SegmentationDice(Metric):
     higher_is_better = True
     is_differentiable = False
 
-    numerator: Tensor
+    numerator_parts: Tensor
     denominator: Tensor
 
     def __init__(
@@ -62,8 +63,10 @@ class SegmentationDice(Metric):
         self.num_categories = num_categories
         self.background_threshold = background_threshold
         self.reduction = reduction
-        for name in ("numerator", "denominator"):
-            self.add_state(name, torch.zeros(num_categories, dtype=torch.float64), dist_reduce_fx="sum")
+        # Parts of sums (exact_sum): averages by image are sums of fractions.
+        shape = (3, num_categories)
+        self.add_state("numerator_parts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("denominator", torch.zeros(num_categories, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, semantic: Sequence[Tensor], targets: Sequence[PanopticSegmentation]) -> None:
         """Count the pixels of some images.
@@ -85,15 +88,15 @@ class SegmentationDice(Metric):
             counts = count_pixels(values, target, background_threshold=self.background_threshold)
             both, sizes = (count.to(self.device) for count in counts)
             if self.reduction == "pooled":
-                self.numerator += 2 * both
+                self.numerator_parts += to_parts(2 * both.double())
                 self.denominator += sizes
             else:
-                self.numerator += torch.where(sizes > 0, 2 * both.double() / sizes, 0.0)
+                self.numerator_parts += to_parts(torch.where(sizes > 0, 2 * both.double() / sizes, 0.0))
                 self.denominator += sizes > 0
 
     def compute(self) -> DiceResult:
         """Divide the sums."""
-        return DiceResult(self.numerator / self.denominator)
+        return DiceResult(from_parts(self.numerator_parts) / self.denominator)
 
 
 def count_pixels(

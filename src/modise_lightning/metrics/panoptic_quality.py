@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from modise_lightning.metrics.exact_sum import from_parts, to_parts
 from modise_lightning.metrics.functional import PanopticCounts, panoptic_counts
 from modise_lightning.metrics.matching import Matching
 from modise_lightning.structures import PanopticSegmentation
@@ -46,7 +47,8 @@ class PanopticQualityResult:
 class PanopticQualitySweep(Metric):
     """PQ, RQ and SQ (Kirillov et al. 2019) by class at all thresholds, in one pass an image.
 
-    Counts are summed over the whole evaluation set before any ratio is taken; processes reduce exactly.
+    Counts are summed over the whole evaluation set before any ratio is taken. The sums do not depend on the
+    order of the images, nor on how they are dealt out to processes, to the last bit.
     """
 
     full_state_update = False
@@ -56,7 +58,7 @@ class PanopticQualitySweep(Metric):
     true_positives: Tensor
     false_positives: Tensor
     false_negatives: Tensor
-    iou_sum: Tensor
+    iou_parts: Tensor
 
     def __init__(self, *, num_categories: int, thresholds: Sequence[float], matching: Matching) -> None:
         """Set what is counted.
@@ -74,7 +76,7 @@ class PanopticQualitySweep(Metric):
         shape = (len(self.thresholds), num_categories)
         for name in ("true_positives", "false_positives", "false_negatives"):
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("iou_sum", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("iou_parts", torch.zeros((3, *shape), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self, predictions: Sequence[PanopticSegmentation], targets: Sequence[PanopticSegmentation]
@@ -99,7 +101,7 @@ class PanopticQualitySweep(Metric):
             self.true_positives += counts.true_positives.to(self.device)
             self.false_positives += counts.false_positives.to(self.device)
             self.false_negatives += counts.false_negatives.to(self.device)
-            self.iou_sum += counts.iou_sum.to(self.device)
+            self.iou_parts += to_parts(counts.iou_sum).to(self.device)
 
     def compute(self) -> PanopticQualityResult:
         """Divide the sums."""
@@ -108,6 +110,6 @@ class PanopticQualitySweep(Metric):
                 true_positives=self.true_positives.clone(),
                 false_positives=self.false_positives.clone(),
                 false_negatives=self.false_negatives.clone(),
-                iou_sum=self.iou_sum.clone(),
+                iou_sum=from_parts(self.iou_parts),
             )
         )
