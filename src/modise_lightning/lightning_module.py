@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from modise_lightning.checkpoint import METADATA_KEY, check_state, trained_state, versions
 from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.placement import place_prediction
 from modise_lightning.optimization import OptimizerFactory
 from modise_lightning.segmenter import Segmenter
-from modise_lightning.structures import Batch, Prediction
+from modise_lightning.structures import Batch, Prediction, Region
 from modise_lightning.weights import fingerprint
 
 
@@ -70,8 +71,13 @@ class SegmentationModule(lightning.LightningModule):
         """Predict the images of a batch at their stored size."""
         output = self.segmenter(batch.images, final_only=True)
         height, width = batch.images.shape[-2:]
-        stored_sizes = [(record.height, record.width) for record in batch.records]
-        return self.inference(output, (height, width), batch.image_sizes, stored_sizes)
+        regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
+        sizes = [(region.height, region.width) for region in regions]
+        predictions = self.inference(output, (height, width), batch.image_sizes, sizes)
+        return [
+            place_prediction(prediction, region, record.height, record.width)
+            for prediction, region, record in zip(predictions, regions, batch.records, strict=True)
+        ]
 
     def _log_losses(self, split: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
         shown = {f"{split}/{name}": losses[name].detach() for name in ("class", "mask", "dice")}

@@ -40,8 +40,14 @@ def predict(config: DictConfig) -> list[Path]:
     files = find_images(Path(config.input))
     stems = Counter(file.stem for file in files)
     module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides)
-    longest_side = trained.data.module.evaluation_transform.longest_side
-    predictor = Predictor(module.segmenter, module.inference, longest_side=longest_side, device=config.device)
+    transform = trained.data.module.evaluation_transform
+    predictor = Predictor(
+        module.segmenter,
+        module.inference,
+        longest_side=transform.longest_side,
+        trim_background=transform.trim_background,
+        device=config.device,
+    )
     folder = Path(config.output_dir)
     console = Console()
     written: list[Path] = []

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from modise_lightning.data.datamodule import pad_to_multiple
 from modise_lightning.data.transforms import EvaluationTransform
 from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.placement import place_prediction
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Prediction
 
@@ -17,7 +18,13 @@ class Predictor:
     """Runs a segmenter on images as it was evaluated."""
 
     def __init__(
-        self, segmenter: Segmenter, inference: Inference, *, longest_side: int | None, device: str = "auto"
+        self,
+        segmenter: Segmenter,
+        inference: Inference,
+        *,
+        longest_side: int | None,
+        trim_background: bool = False,
+        device: str = "auto",
     ) -> None:
         """Put the model on a device.
 
@@ -25,6 +32,8 @@ class Predictor:
             segmenter: A trained segmenter.
             inference: Output to predictions.
             longest_side: Length in pixels that an image's longer side is resized to; None keeps it.
+            trim_background: Whether the model sees the breast only, without the air around it, as in its
+                training; the prediction is of the whole image.
             device: A torch device, or ``auto`` for an accelerator if there is one.
         """
         if device == "auto":
@@ -33,7 +42,7 @@ class Predictor:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
         self.inference = inference
-        self.transform = EvaluationTransform(longest_side=longest_side)
+        self.transform = EvaluationTransform(longest_side=longest_side, trim_background=trim_background)
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> Prediction:
@@ -45,9 +54,10 @@ class Predictor:
         Returns:
             Segments, instances and semantic map at (H, W).
         """
-        resized = self.transform(image)
+        resized, region = self.transform(image)
         height, width = resized.shape[-2:]
         padded = pad_to_multiple(resized[None]).to(self.device)
         output = self.segmenter(padded)
         sizes = (padded.shape[-2], padded.shape[-1])
-        return self.inference(output, sizes, [(height, width)], [(image.shape[0], image.shape[1])])[0]
+        prediction = self.inference(output, sizes, [(height, width)], [(region.height, region.width)])[0]
+        return place_prediction(prediction, region, *image.shape)

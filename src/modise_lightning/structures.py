@@ -115,6 +115,23 @@ class Prediction:
     semantic: Tensor
 
 
+@dataclass(frozen=True)
+class Region:
+    """A box of whole pixels of an image.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Rows.
+        width: Columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 @dataclass
 class Batch:
     """Images of a step with their ground truth.
@@ -125,12 +142,15 @@ class Batch:
         targets: Ground truth of each image: at the image's own size in training; at the stored image's
             size (``records``) in evaluation.
         records: Where each image comes from.
+        regions: In evaluation, the part of the stored image that each image shows; None in training, where
+            outputs are never put back.
     """
 
     images: Tensor
     image_sizes: list[tuple[int, int]]
     targets: list[PanopticSegmentation]
     records: list[ImageRecord]
+    regions: list[Region] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Copy to a device."""

@@ -1,10 +1,13 @@
 """Splits share no patient, and batches depend on the seed and the epoch alone."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning
 import numpy as np
 import pytest
@@ -55,9 +58,14 @@ def build(root: Path) -> Build:
             "fold": 0,
             "split": "folds",
             "train_transform": TrainTransform(
-                crop_size=32, scale_range=(0.5, 2.0), flip_probability=0.5, brightness=0.1, contrast=0.2
+                crop_size=32,
+                scale_range=(0.5, 2.0),
+                flip_probability=0.5,
+                brightness=0.1,
+                contrast=0.2,
+                trim_background=False,
             ),
-            "evaluation_transform": EvaluationTransform(longest_side=40),
+            "evaluation_transform": EvaluationTransform(longest_side=40, trim_background=False),
             "batch_size": 3,
             "evaluation_batch_size": 2,
             "num_workers": 0,
@@ -159,8 +167,63 @@ def test_a_batch_larger_than_the_training_images_is_told(build: Build) -> None:
         build(batch_size=13).train_dataloader()
 
 
-def test_workers_do_not_change_the_batches(build: Build) -> None:
-    assert_equal(train_batches(build(num_workers=0), 2), train_batches(build(num_workers=2), 2))
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_the_batches(num_workers: int, build: Build) -> None:
+    alone, with_workers = build(num_workers=0), build(num_workers=num_workers)
+    assert_equal(train_batches(alone, 2), train_batches(with_workers, 2))
+    assert_equal(list(alone.test_dataloader()), list(with_workers.test_dataloader()))
+
+
+def test_another_seed_gives_other_batches(build: Build) -> None:
+    one, other = train_batches(build(seed=0), 1), train_batches(build(seed=1), 1)
+    assert [batch.records for batch in one] != [batch.records for batch in other]
+
+
+def test_workers_start_after_opencv_was_used_here(build: Build) -> None:
+    """In a process of its own, since what would fail waits for ever."""
+    code = (
+        "import sys, cv2, numpy, pathlib\n"
+        "cv2.setNumThreads(2)\n"
+        "cv2.GaussianBlur(numpy.ones((2000, 2000), numpy.float32), (0, 0), 9)\n"
+        "from modise_lightning.data.datamodule import PanopticDataModule\n"
+        "from modise_lightning.data.prepared_dataset import open_prepared\n"
+        "from modise_lightning.data.transforms import EvaluationTransform\n"
+        f"dataset = open_prepared(root={str(build().dataset.root)!r}, categories={CATEGORIES!r})\n"
+        "transform = EvaluationTransform(longest_side=40, trim_background=False)\n"
+        "data = PanopticDataModule(dataset=dataset, fold=0, split='folds', train_transform=None,\n"
+        "    evaluation_transform=transform, batch_size=1, evaluation_batch_size=2, num_workers=1,\n"
+        "    pin_memory=False, seed=0)\n"
+        "print(len(list(data.test_dataloader())))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.stdout.strip(), result.returncode) == ("2", 0), result.stderr
+
+
+def test_sixteen_bits_are_kept(build: Build, tmp_path: Path) -> None:
+    """Neighbouring grey values of 16 bits stay apart until the network, where 8 bits would merge them."""
+    write_dataset(tmp_path, 5)
+    values = (np.arange(40 * 30) % 64 + 30_000).astype(np.uint16).reshape(40, 30)
+    for index in range(1, 2 * NUM_PATIENTS, 2):
+        assert cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), values)
+    data = build(root=str(tmp_path), evaluation_batch_size=1)
+    found = [batch for batch in data.evaluation_dataloader("all") if batch.records[0].height == 40]
+    assert len(found) == NUM_PATIENTS
+    for batch in found:
+        assert batch.images.dtype == torch.float32
+        np.testing.assert_array_equal(
+            (batch.images[0, 0, :40, :30] * 65535).round().int().numpy(), values.astype(int)
+        )
+
+
+def test_the_loader_does_as_configured(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for pin_memory in (False, True):
+        loader = build(pin_memory=pin_memory, num_workers=2).train_dataloader()
+        assert (loader.pin_memory, loader.num_workers) == (pin_memory, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not build(pin_memory=True).train_dataloader().pin_memory
 
 
 def test_a_later_epoch_needs_no_earlier_one(build: Build) -> None:
@@ -234,7 +297,7 @@ def test_collate_pads_to_the_largest_and_a_multiple_of_32() -> None:
     record = ImageRecord(0, "a.png", "P", 1, 1)
     target = PanopticSegmentation(torch.zeros(1, 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
     sizes = [(20, 70), (33, 10)]
-    batch = collate([(torch.ones(3, *size), target, size, record) for size in sizes])
+    batch = collate([(torch.ones(3, *size), target, size, record, None) for size in sizes])
     assert batch.images.shape == (2, 3, 64, 96)
     assert batch.image_sizes == sizes
     for image, (height, width) in zip(batch.images, sizes, strict=True):

@@ -8,19 +8,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modise_lightning.data.background import find_breast
 from modise_lightning.data.transforms import (
     EvaluationTransform,
     TrainTransform,
     compact,
+    crop,
     resize_ids,
     resize_image,
+    to_rgb,
 )
 from modise_lightning.errors import UserError
 from modise_lightning.structures import PanopticSegmentation
 
 
 def transform(crop_size: int, scale_range: tuple[float, float], **changes: float) -> TrainTransform:
-    values = {"flip_probability": 0.5, "brightness": 0.0, "contrast": 0.0, **changes}
+    values = {
+        "flip_probability": 0.5,
+        "brightness": 0.0,
+        "contrast": 0.0,
+        "trim_background": False,
+        **changes,
+    }
     return TrainTransform(crop_size=crop_size, scale_range=scale_range, **values)
 
 
@@ -79,7 +88,7 @@ def test_impossible_ranges_are_told(changes: dict[str, Any], message: str) -> No
 
 def test_an_impossible_evaluation_size_is_told() -> None:
     with pytest.raises(UserError, match=r"evaluation_transform\.longest_side: 0"):
-        EvaluationTransform(longest_side=0)
+        EvaluationTransform(longest_side=0, trim_background=False)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +159,37 @@ def test_lost_segments_are_left_out_and_void_stays() -> None:
 
 @pytest.mark.parametrize(("longest", "expected"), [(None, (40, 60)), (30, (20, 30)), (120, (80, 120))])
 def test_evaluation_keeps_the_aspect(longest: int | None, expected: tuple[int, int]) -> None:
-    image = EvaluationTransform(longest_side=longest)(np.zeros((40, 60), dtype=np.float32))
+    image = EvaluationTransform(longest_side=longest, trim_background=False)(
+        np.zeros((40, 60), dtype=np.float32)
+    )[0]
     assert image.shape == (3, *expected)
 
 
 def test_shrinking_averages() -> None:
     image = np.indices((64, 64)).sum(0).astype(np.float32) % 2  # a checkerboard aliases without averaging
     assert np.allclose(resize_image(image, 16, 16), 0.5)
+
+
+def test_trimming_comes_before_everything_else() -> None:
+    image = np.zeros((90, 60), dtype=np.float32)
+    image[20:70, :40] = np.random.default_rng(0).uniform(0.3, 0.9, (50, 40))
+    ids = np.zeros(image.shape, dtype=np.int64)
+    ids[30:50, 5:30] = 1
+    target = PanopticSegmentation(torch.from_numpy(ids), torch.tensor([3]))
+    box = find_breast(image)
+    assert (box.height, box.width) < (60, 50)
+    part = PanopticSegmentation(torch.from_numpy(crop(ids, box)), target.labels)
+    change = {"crop_size": 32, "scale_range": (0.5, 2.0), "contrast": 0.2}
+    for seed in range(5):
+        trimmed, segments, size = transform(**change, trim_background=True)(
+            image, target, np.random.default_rng(seed)
+        )
+        expected, same, expected_size = transform(**change)(
+            crop(image, box), part, np.random.default_rng(seed)
+        )
+        assert torch.equal(trimmed, expected)
+        assert torch.equal(segments.segment_ids, same.segment_ids)
+        assert size == expected_size
+    pixels, shown = EvaluationTransform(longest_side=None, trim_background=True)(image)
+    assert shown == box
+    assert torch.equal(pixels, to_rgb(crop(image, box)))

@@ -17,13 +17,13 @@ from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.sampler import SeededSampler
 from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.errors import UserError
-from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation
+from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation, Region
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
 _SIZE_MULTIPLE = 32  # the coarsest stride of a feature pyramid
 
-Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord]
+Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord, Region | None]
 
 
 class PanopticDataModule(lightning.LightningDataModule):
@@ -161,6 +161,9 @@ class PanopticDataModule(lightning.LightningDataModule):
     def _loader(
         self, dataset: Dataset[Sample], sampler: Sampler[Any] | None, batch_size: int, drop_last: bool
     ) -> DataLoader[Batch]:
+        if self.num_workers:
+            # OpenCV's threads do not survive a fork: a worker that then sets their number waits for ever.
+            cv2.setNumThreads(1)
         return DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=batch_size,
@@ -198,7 +201,7 @@ class _TrainImages(Dataset[Sample]):
         image, target, size = self.transform(
             self.dataset.read_image(index), self.dataset.read_target(index), np.random.default_rng(seed)
         )
-        return image, target, size, self.dataset.entries[index].record
+        return image, target, size, self.dataset.entries[index].record, None
 
 
 class _EvaluationImages(Dataset[Sample]):
@@ -216,18 +219,24 @@ class _EvaluationImages(Dataset[Sample]):
 
     def __getitem__(self, position: int) -> Sample:
         index = self.indices[position]
-        image = self.transform(self.dataset.read_image(index))
+        image, region = self.transform(self.dataset.read_image(index))
         size = (image.shape[1], image.shape[2])
-        return image, self.dataset.read_target(index), size, self.dataset.entries[index].record
+        return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Put images of different sizes into one batch, padded at the right and bottom to a multiple of 32."""
-    images, targets, sizes, records = zip(*samples, strict=True)
+    images, targets, sizes, records, regions = zip(*samples, strict=True)
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)
     padded = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
-    return Batch(pad_to_multiple(torch.stack(padded)), list(sizes), list(targets), list(records))
+    return Batch(
+        pad_to_multiple(torch.stack(padded)),
+        list(sizes),
+        list(targets),
+        list(records),
+        None if None in regions else list(regions),
+    )
 
 
 def pad_to_multiple(images: Tensor) -> Tensor:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from modise_lightning.data.background import find_breast
 from modise_lightning.errors import UserError
-from modise_lightning.structures import PanopticSegmentation
+from modise_lightning.structures import PanopticSegmentation, Region
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 class TrainTransform:
@@ -23,6 +28,7 @@ class TrainTransform:
         flip_probability: float,
         brightness: float,
         contrast: float,
+        trim_background: bool,
     ) -> None:
         """Set the ranges.
 
@@ -32,6 +38,7 @@ class TrainTransform:
             flip_probability: Of a horizontal flip.
             brightness: Largest amount added to or taken from all pixels.
             contrast: Largest relative change of the contrast around the mean.
+            trim_background: Whether the air around the breast is cut away first.
 
         Raises:
             UserError: A value is out of its range.
@@ -55,6 +62,7 @@ class TrainTransform:
         self.flip_probability = flip_probability
         self.brightness = brightness
         self.contrast = contrast
+        self.trim_background = trim_background
 
     @property
     def versions(self) -> int | None:
@@ -80,6 +88,9 @@ class TrainTransform:
             (height, width) inside the padding at the right and bottom.
         """
         ids = target.segment_ids.numpy().astype(np.int32)
+        if self.trim_background:
+            region = find_breast(image)
+            image, ids = crop(image, region), crop(ids, region)
         scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape)
         height, width = (max(1, round(side * scale)) for side in image.shape)
         image = resize_image(image, height, width)
@@ -103,11 +114,12 @@ class TrainTransform:
 class EvaluationTransform:
     """Brings a whole image to the size that the network sees it at."""
 
-    def __init__(self, *, longest_side: int | None) -> None:
+    def __init__(self, *, longest_side: int | None, trim_background: bool) -> None:
         """Set the size.
 
         Args:
             longest_side: Pixels of the longer side; None keeps the image's own.
+            trim_background: Whether the air around the breast is cut away first.
 
         Raises:
             UserError: It is not positive.
@@ -115,24 +127,32 @@ class EvaluationTransform:
         if longest_side is not None and longest_side < 1:
             raise UserError(f"evaluation_transform.longest_side: {longest_side} pixels; it must be positive.")
         self.longest_side = longest_side
+        self.trim_background = trim_background
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Give the (height, width) that an image gets."""
+        """Give the (height, width) that an image gets, or what is left of it after trimming."""
         if self.longest_side is None:
             return height, width
         scale = self.longest_side / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def __call__(self, image: NDArray[np.float32]) -> Tensor:
+    def __call__(self, image: NDArray[np.float32]) -> tuple[Tensor, Region]:
         """Resize an image.
 
         Args:
             image: (H, W) in [0, 1].
 
         Returns:
-            (3, h, w) float32 in [0, 1].
+            (3, h, w) float32 in [0, 1], and the part of the image that it shows.
         """
-        return to_rgb(resize_image(image, *self.resized(*image.shape)))
+        region = find_breast(image) if self.trim_background else Region(0, 0, *image.shape)
+        return to_rgb(resize_image(crop(image, region), *self.resized(region.height, region.width))), region
+
+
+def crop(pixels: NDArray[Pixel], region: Region) -> NDArray[Pixel]:
+    """Cut a region out of (H, W) pixels, without a copy."""
+    rows = slice(region.top, region.top + region.height)
+    return pixels[rows, region.left : region.left + region.width]
 
 
 def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
