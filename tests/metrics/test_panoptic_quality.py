@@ -186,6 +186,60 @@ def test_void_pixels_are_ignored() -> None:
         assert counts.iou_sum.tolist() == [[1.0, 0.0, 0.0]] * 19
 
 
+def chain(overlaps: list[int], alone: list[int]) -> tuple[PanopticSegmentation, PanopticSegmentation]:
+    """Make a row in which predicted and true segments overlap in turn: prediction 1, truth 1, prediction 2.
+
+    Args:
+        overlaps: Pixels that each segment shares with the next one.
+        alone: Pixels of each segment that are no other's.
+    """
+    maps: tuple[list[int], list[int]] = ([], [])
+    for index, pixels in enumerate(alone):
+        own, other = maps[index % 2], maps[1 - index % 2]
+        own += [index // 2 + 1] * pixels
+        other += [0] * pixels
+        if index < len(overlaps):
+            own += [index // 2 + 1] * overlaps[index]
+            other += [(index + 1) // 2 + 1] * overlaps[index]
+    labels = [0] * (len(alone) // 2)
+    return segmentation([maps[0]], labels), segmentation([maps[1]], labels)
+
+
+def test_a_higher_threshold_can_match_more_pairs_of_a_chain() -> None:
+    """Recognition may rise with the threshold below 0.5, by definition of the best assignment.
+
+    The IoUs along the chain are 1/4, 3/7, 2/7, 1/7, 2/9, 1/2, 2/7. Below 1/7 the best total is 3/7 + 1/7 + 1/2
+    of three pairs, 1.071; without the weak middle one it is 1/4 + 2/7 + 2/9 + 2/7 of four, 1.044.
+    """
+    pair = chain([1, 3, 2, 1, 2, 4, 2], [0, 0, 1, 0, 2, 0, 0, 1])
+    assert sorted(slow_ious(*pair).values()) == pytest.approx(
+        sorted([1 / 4, 3 / 7, 2 / 7, 1 / 7, 2 / 9, 1 / 2, 2 / 7])
+    )
+    counts = counts_of(pair, "hungarian")
+    assert counts.true_positives[:5, 0].tolist() == [3, 3, 4, 4, 2]
+    assert counts.iou_sum[1:3, 0].tolist() == pytest.approx([15 / 14, 263 / 252])
+    metric = PanopticQualitySweep(num_categories=1, thresholds=THRESHOLDS, matching="hungarian")
+    metric.update([pair[0]], [pair[1]])
+    recognition = metric.compute().mean_recognition_quality
+    assert recognition[1:3].tolist() == [0.75, 1.0]
+    # Greedy matching never does it: a higher threshold only takes pairs away.
+    greedy = counts_of(pair, "greedy").true_positives[:, 0]
+    assert (greedy.diff() <= 0).all()
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_recognition_never_rises_from_one_half_on(make_pair: Callable[..., Any], seed: int) -> None:
+    for matching in MATCHINGS:
+        metric = sweep(matching)
+        for image in range(3):
+            prediction, target = make_pair((seed + image) % 2**32, num_segments=10)
+            metric.update([prediction], [target])
+        recognition = metric.compute().recognition_quality[THRESHOLDS.index(0.5) :]
+        # NaN is a class that does not occur, at any threshold.
+        assert (recognition.diff(dim=0).nan_to_num() <= 0).all()
+
+
 def test_the_total_iou_of_hungarian_matches_never_rises_with_the_threshold(
     make_pair: Callable[..., Any],
 ) -> None:
@@ -299,6 +353,26 @@ def test_segments_without_pixels_are_not_counted() -> None:
     metric.update([hidden], [hidden])
     result = metric.compute()
     assert result.counts.false_positives.sum() == result.counts.false_negatives.sum() == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hundreds_of_random_segments_equal_the_reference_algorithm(
+    make_pair: Callable[..., Any], seed: int
+) -> None:
+    # 300 rectangles over one another, of which many are hidden; void; classes that miss.
+    pair = make_pair(seed, num_segments=300, size=96)
+    while len(pair[0].labels) < 200:
+        seed += 100
+        pair = make_pair(seed, num_segments=300, size=96)
+    ious = slow_ious(*pair)
+    counts = {matching: counts_of(pair, matching) for matching in MATCHINGS}
+    for index, threshold in enumerate(THRESHOLDS):
+        matched = [(p, t, iou) for (p, t), iou in ious.items() if iou > threshold]
+        expected = slow_counts(*pair, matched)
+        check_counts(counts["panopticapi"], index, expected)
+        if threshold >= 0.5:
+            check_counts(counts["hungarian"], index, expected)
+            check_counts(counts["greedy"], index, expected)
 
 
 def test_hundreds_of_segments() -> None:
