@@ -57,7 +57,7 @@ class Predictor:
         resized, region = self.transform(image)
         height, width = resized.shape[-2:]
         padded = pad_to_multiple(resized[None]).to(self.device)
-        output = self.segmenter(padded)
+        output = self.segmenter(padded, final_only=True)
         sizes = (padded.shape[-2], padded.shape[-1])
         prediction = self.inference(output, sizes, [(height, width)], [(region.height, region.width)])[0]
         return place_prediction(prediction, region, *image.shape)
