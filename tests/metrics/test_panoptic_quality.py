@@ -208,8 +208,8 @@ def chain(overlaps: list[int], alone: list[int]) -> tuple[PanopticSegmentation, 
 def test_a_higher_threshold_can_match_more_pairs_of_a_chain() -> None:
     """Recognition may rise with the threshold below 0.5, by definition of the best assignment.
 
-    The IoUs along the chain are 1/4, 3/7, 2/7, 1/7, 2/9, 1/2, 2/7. Below 1/7 the best total is 3/7 + 1/7 + 1/2
-    of three pairs, 1.071; without the weak middle one it is 1/4 + 2/7 + 2/9 + 2/7 of four, 1.044.
+    The IoUs along the chain are 1/4, 3/7, 2/7, 1/7, 2/9, 1/2, 2/7. Below 1/7 the best total has three pairs:
+    3/7 + 1/7 + 1/2 = 1.071. Without the weak middle it has four: 1/4 + 2/7 + 2/9 + 2/7 = 1.044.
     """
     pair = chain([1, 3, 2, 1, 2, 4, 2], [0, 0, 1, 0, 2, 0, 0, 1])
     assert sorted(slow_ious(*pair).values()) == pytest.approx(
