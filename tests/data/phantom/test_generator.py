@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from modise_lightning.command_line import config_directory
 from modise_lightning.data.phantom.anatomy import draw_breasts, draw_view
 from modise_lightning.data.phantom.generator import PhantomImage, generate_patient
 from modise_lightning.data.phantom.lesions import (
@@ -103,15 +105,35 @@ def test_mlo_shows_the_pectoral_muscle_and_cc_does_not() -> None:
     assert pectoral[-1].max() == 0
 
 
-def test_no_threshold_segments_the_lesions(patients: list[list[PhantomImage]]) -> None:
-    images = [image for images in patients for image in images][:24]
+def test_no_threshold_segments_the_lesions() -> None:
+    """The shipped phantom asks for more than brightness.
+
+    The best of all global thresholds, chosen with the ground truth in hand, must stay under an IoU of one half
+    with the lesions of all images (a Dice of 2 / 3): by the usual measure it does not even match them, and it
+    tells neither touching lesions nor their classes apart. A phantom above it were solved by brightness.
+    """
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        shipped = compose("prepare", overrides=["data=phantom"]).data.preparer
+    statistics = LesionStatistics(
+        count_probabilities=tuple(shipped.lesion_count_probabilities),
+        kind_probabilities=tuple(shipped.lesion_kind_probabilities),
+        mass_diameter=tuple(shipped.mass_diameter),
+        cluster_diameter=tuple(shipped.cluster_diameter),
+        benign_contrast=tuple(shipped.benign_contrast),
+        malignant_contrast=tuple(shipped.malignant_contrast),
+        calcification_contrast=tuple(shipped.calcification_contrast),
+    )
+    images = [
+        image for seed in range(24) for image in patient(seed, shipped.image_size, statistics=statistics)
+    ]
+    assert len(images) > 48
     pixels = np.stack([image.pixels for image in images])
     lesion = np.stack([image.segment_ids > 0 for image in images])
-    # The best of all global thresholds, from the two cumulative histograms.
+    # Of every threshold, from the two cumulative histograms.
     inside = np.bincount(pixels[lesion] >> 4, minlength=4096)[::-1].cumsum()
     everywhere = np.bincount(pixels.ravel() >> 4, minlength=4096)[::-1].cumsum()
     dice = 2 * inside / (everywhere + lesion.sum())
-    assert dice.max() < 0.45
+    assert dice.max() < 2 / 3
 
 
 def test_lesions_are_brighter_than_their_surroundings_on_average(patients: list[list[PhantomImage]]) -> None:
