@@ -1,9 +1,9 @@
 """The frozen diffusion features against ODISE's procedure: FLOPs at real size, time and memory.
 
 Run ``python benchmarks/diffusion_features.py``. ODISE computes all of the VAE and the UNet, reads the
-features with hooks, and keeps weight gradients of the checkpointed UNet. FLOPs are counted at real size on tensors
-without values; ``--real-size`` also takes time and memory there (about 12 GB and some minutes), otherwise a
-narrower model of the same layout is timed.
+features with hooks, and keeps weight gradients of the checkpointed UNet. FLOPs are counted at real size on
+tensors without values; ``--real-size`` also takes time and memory there (about 12 GB and some minutes),
+otherwise a narrower model of the same layout is timed.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from modise_lightning.backbones.backbone import Backbone
-from modise_lightning.backbones.windows import merge_windows, split_into_windows
+from modise_lightning.backbones.windows import join_pyramids, merge_windows, split_into_windows
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput, SegmenterOutput
 
 
@@ -44,13 +45,17 @@ class Segmenter(nn.Module):
         """
         size = self.backbone.window_size
         if size is None:
-            windows, offsets = images, [(0, 0)]
-        else:
-            windows, offsets = split_into_windows(images, size)
+            return self._features_of(images)
+        windows, offsets = split_into_windows(images, size)
+        parts = torch.split(windows, self.backbone.max_windows or len(windows))
+        pyramid = join_pyramids([self._features_of(part) for part in parts])
+        height, width = images.shape[-2:]
+        return merge_windows(pyramid, offsets, len(images), (height, width))
+
+    def _features_of(self, windows: Tensor) -> FeaturePyramid:
         conditioning = None if self.captioner is None else self.captioner(windows)
         pyramid: FeaturePyramid = self.backbone(windows, conditioning)
-        height, width = images.shape[-2:]
-        return pyramid if size is None else merge_windows(pyramid, offsets, len(images), (height, width))
+        return pyramid
 
     def forward(self, images: Tensor, final_only: bool = False) -> SegmenterOutput:
         """Predict masks and classes.

@@ -86,6 +86,7 @@ def build(
             "bottleneck_channels": 8,
             "normalization_groups": 4,
             "window_size": None,
+            "max_windows": None,
             "gradient_checkpointing": False,
             "execution": FrozenExecution(precision="trainer", channels_last=False, compile=None),
             "learning_rate_multiplier": 1.0,

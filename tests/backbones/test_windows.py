@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modise_lightning.backbones.windows import merge_windows, split_into_windows
+from modise_lightning.backbones.windows import (
+    count_windows,
+    join_pyramids,
+    merge_windows,
+    split_into_windows,
+)
 from modise_lightning.structures import FeaturePyramid
 
 STRIDES = (4, 8, 16, 32)
@@ -29,6 +34,7 @@ def test_merging_undoes_splitting(height: int, width: int, size: int, batch: int
     images = torch.randint(0, 9, (batch, 3, height, width)).double()
     windows, offsets = split_into_windows(images, size)
     assert windows.shape == (batch * len(offsets), 3, size, size)
+    assert count_windows(height, width, size) == len(offsets)
     assert all(y % 32 == 0 and x % 32 == 0 for y, x in offsets)
     merged = merge_windows(pyramid_of(windows), offsets, batch, (height, width))
     padded = F.pad(images, (0, -width % 32, 0, -height % 32))
@@ -81,3 +87,11 @@ def test_gradients_reach_every_window_cell(size: tuple[int, int]) -> None:
         assert level.grad is not None
         # Every cell of the image has weight one in all.
         assert level.grad.sum() == pytest.approx(2 * size[0] * size[1] / stride**2)
+
+
+def test_pyramids_of_some_windows_each_are_joined() -> None:
+    whole = pyramid_of(torch.rand(5, 3, 64, 64))
+    parts = [FeaturePyramid(*(level[rows] for level in whole.levels)) for rows in ([0, 1], [2, 3], [4])]
+    for level, expected in zip(join_pyramids(parts).levels, whole.levels, strict=True):
+        assert torch.equal(level, expected)
+    assert join_pyramids([whole]) is whole

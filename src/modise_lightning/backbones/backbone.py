@@ -16,12 +16,14 @@ class Backbone(nn.Module, ABC):
         feature_channels: Channels of s2, s3, s4 and s5.
         window_size: Height and width of its fixed square input in pixels, a multiple of 32; None takes images
             whose height and width are any multiples of 32.
+        max_windows: Windows that it takes at a time; None for any number.
         conditioning_shape: What it expects of a captioner; None if it takes no conditioning.
         learning_rate_multiplier: Share of the learning rate that all its trained parameters get.
     """
 
     feature_channels: tuple[int, int, int, int]
     window_size: int | None
+    max_windows: int | None = None
     conditioning_shape: ConditioningShape | None
     learning_rate_multiplier: float
 

@@ -53,6 +53,7 @@ class DiffusionBackbone(Backbone):
         bottleneck_channels: int,
         normalization_groups: int,
         window_size: int | None,
+        max_windows: int | None,
         gradient_checkpointing: bool,
         execution: FrozenExecution,
         learning_rate_multiplier: float,
@@ -71,6 +72,7 @@ class DiffusionBackbone(Backbone):
             bottleneck_channels: Channels inside the projections.
             normalization_groups: Groups of each GroupNorm of the projections.
             window_size: Height and width of the input in pixels, a multiple of 32; None for any.
+            max_windows: Windows that are computed at a time, which caps the memory; None for all.
             gradient_checkpointing: Less memory, more computation in training; the result is the same.
             execution: How the diffusion model runs; the latents and their mixture with the noise are float32
                 in any case.
@@ -78,12 +80,14 @@ class DiffusionBackbone(Backbone):
             feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
         Raises:
-            UserError: A timestep or the window size is not possible.
+            UserError: A timestep, the window size or the number of windows is not possible.
         """
         super().__init__()
         _check_timesteps(timesteps, len(alphas_cumprod))
         if window_size is not None and (window_size < 32 or window_size % 32):
             raise UserError(f"backbone.window_size: expected a multiple of 32 or null, found {window_size}.")
+        if max_windows is not None and max_windows < 1:
+            raise UserError(f"backbone.max_windows: expected at least 1 or null, found {max_windows}.")
         self.unet = TruncatedUnet(unet, gradient_checkpointing=gradient_checkpointing)
         self.vae = TruncatedVae(vae)
         self.execution = execution
@@ -104,6 +108,7 @@ class DiffusionBackbone(Backbone):
         )
         self.feature_channels = (projection_channels,) * 4
         self.window_size = window_size
+        self.max_windows = max_windows
         self.learning_rate_multiplier = learning_rate_multiplier
         self.conditioning_shape = ConditioningShape(
             context_length=unconditional_context.shape[1],

@@ -55,6 +55,7 @@ def load_diffusion_backbone(
     bottleneck_channels: int,
     normalization_groups: int,
     window_size: int | None,
+    max_windows: int | None,
     gradient_checkpointing: bool,
     frozen_precision: FrozenPrecision,
     channels_last: bool,
@@ -77,6 +78,7 @@ def load_diffusion_backbone(
         bottleneck_channels: Channels inside the projections.
         normalization_groups: Groups of each GroupNorm of the projections.
         window_size: Height and width of the input in pixels; None for any multiples of 32.
+        max_windows: Windows that are computed at a time, which caps the memory; None for all.
         gradient_checkpointing: Less memory, more computation in training; the result is the same.
         frozen_precision: Number format of the frozen diffusion model; see ``FrozenExecution``.
         channels_last: Its memory layout; likewise.
@@ -100,6 +102,7 @@ def load_diffusion_backbone(
         bottleneck_channels=bottleneck_channels,
         normalization_groups=normalization_groups,
         window_size=window_size,
+        max_windows=max_windows,
         gradient_checkpointing=gradient_checkpointing,
         execution=FrozenExecution(precision=frozen_precision, channels_last=channels_last, compile=compile),
         learning_rate_multiplier=learning_rate_multiplier,

@@ -8,6 +8,8 @@ first zero-padded to one on the right and at the bottom.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,6 +45,14 @@ def count_windows(height: int, width: int, size: int) -> int:
     """Count the windows that an image is cut into; all lengths in pixels."""
     rows, columns = (-(-_round_up(side) // size) for side in (height, width))
     return rows * columns
+
+
+def join_pyramids(pyramids: Sequence[FeaturePyramid]) -> FeaturePyramid:
+    """Put pyramids of some windows each into one of all of them; a single one is returned without a copy."""
+    if len(pyramids) == 1:
+        return pyramids[0]
+    levels = zip(*(pyramid.levels for pyramid in pyramids), strict=True)
+    return FeaturePyramid(*(torch.cat(level) for level in levels))
 
 
 def merge_windows(
