@@ -108,7 +108,7 @@ def test_mlo_shows_the_pectoral_muscle_and_cc_does_not() -> None:
 def test_no_threshold_segments_the_lesions() -> None:
     """The shipped phantom asks for more than brightness.
 
-    The best of all global thresholds, chosen with the ground truth in hand, must stay under an IoU of one half
+    The best of all global thresholds, chosen with the ground truth in hand, must stay under an IoU of a half
     with the lesions of all images (a Dice of 2 / 3): by the usual measure it does not even match them, and it
     tells neither touching lesions nor their classes apart. A phantom above it were solved by brightness.
     """
