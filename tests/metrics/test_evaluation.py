@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -100,6 +101,18 @@ def test_the_result_is_json() -> None:
     assert plain["average_precision_by_category"]["breast"] == [None] * 19  # stuff
     assert plain["panoptic_quality"] == result.panoptic_quality
     assert 0 < result.summary()["panoptic_quality"] < 1
+
+
+def test_the_summary_by_category_averages_to_the_summary() -> None:
+    result = evaluate(list(range(6)), make_metrics())
+    by_category = result.summary_by_category()
+    assert len(by_category) == 5 * len(NAMES)
+    for metric, mean in result.summary().items():
+        if metric != "best_threshold":
+            values = [by_category[f"{metric}/{name}"] for name in NAMES]
+            defined = [value for value in values if not math.isnan(value)]
+            assert defined
+            assert mean == pytest.approx(sum(defined) / len(defined))
 
 
 def test_the_best_threshold_is_within_the_limit() -> None:

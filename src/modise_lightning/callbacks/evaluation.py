@@ -88,6 +88,5 @@ class Evaluation(lightning.Callback):
         result = self.metrics.compute()
         self.results[split] = result
         # Computed from reduced states, so that every process logs the same numbers.
-        pl_module.log_dict(
-            {f"{split}/{name}": value for name, value in result.summary().items()}, rank_zero_only=False
-        )
+        values = {**result.summary(), **result.summary_by_category()}
+        pl_module.log_dict({f"{split}/{name}": value for name, value in values.items()}, rank_zero_only=False)

@@ -82,6 +82,24 @@ class EvaluationResult:
         """Give the means at the best threshold, and that threshold."""
         return {**self.at(self.best_threshold), "best_threshold": self.best_threshold}
 
+    def summary_by_category(self) -> dict[str, float]:
+        """Give each class's metrics at the best threshold, as ``<metric>/<class>``."""
+        index = self.thresholds.index(self.best_threshold)
+        curves = {
+            "panoptic_quality": self.panoptic_quality_by_category,
+            "recognition_quality": self.recognition_quality_by_category,
+            "segmentation_quality": self.segmentation_quality_by_category,
+            "average_precision": self.average_precision_by_category,
+        }
+        return {
+            **{
+                f"{metric}/{name}": curve[index]
+                for metric, by_category in curves.items()
+                for name, curve in by_category.items()
+            },
+            **{f"dice/{name}": dice for name, dice in self.dice_by_category.items()},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Give everything as values that JSON can hold; NaN becomes None."""
         return {name: _nan_to_none(value) for name, value in asdict(self).items()}
