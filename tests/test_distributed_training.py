@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from modise_lightning.command_line import config_directory
@@ -110,7 +113,31 @@ def run_process(rank: int, folder: Path) -> None:
             },
             folder / f"{rank}_{case}.pt",
         )
+    run_sharded(rank, folder)
     torch.distributed.destroy_process_group()
+
+
+def run_sharded(rank: int, folder: Path) -> None:
+    """Shard the frozen diffusion model over the processes (PyTorch's FSDP2) and average the gradients."""
+    counts, class_weight = CASES[0]
+    model = build(class_weight)
+    mesh = init_device_mesh("cpu", (2,))
+    backbone = model.segmenter.backbone
+    for part in (backbone.unet, backbone.vae):
+        fully_shard(part, mesh=mesh)
+    frozen = [p for part in (backbone.unet, backbone.vae) for p in part.parameters()]
+    share = sum(p.to_local().numel() for p in frozen) / sum(p.numel() for p in frozen)
+    images, targets = images_and_targets(counts)
+    original = torch.rand
+    fix_points()
+    loss = gradients(model, images[2 * rank : 2 * rank + 2], targets[2 * rank : 2 * rank + 2])
+    torch.rand = original
+    averaged = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            averaged[name] = parameter.grad / 2
+    torch.save({"loss": loss, "gradients": averaged, "share": share}, folder / f"{rank}_sharded.pt")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +159,21 @@ def test_two_processes_have_the_gradients_of_the_double_batch(
     case: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts, class_weight = CASES[case]
-    found = [torch.load(folder / f"{rank}_{case}.pt", weights_only=True) for rank in range(2)]
+    assert_as_one_process(folder, str(case), counts, class_weight, monkeypatch)
+
+
+def test_a_sharded_diffusion_model_gives_the_same_gradients(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = assert_as_one_process(folder, "sharded", *CASES[0], monkeypatch)
+    assert all(0.4 < result["share"] < 0.6 for result in found)  # each process holds about half of it
+
+
+def assert_as_one_process(
+    folder: Path, name: str, counts: tuple[int, ...], class_weight: float, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """Compare with one process that has the whole batch; give what the two processes found."""
+    found = [torch.load(folder / f"{rank}_{name}.pt", weights_only=True) for rank in range(2)]
     model = build(class_weight)
     images, targets = images_and_targets(counts)
     same_points_for_all.__wrapped__ = torch.rand  # type: ignore[attr-defined]
@@ -148,6 +189,7 @@ def test_two_processes_have_the_gradients_of_the_double_batch(
             torch.testing.assert_close(
                 result["gradients"][name], parameter.grad, rtol=1e-3, atol=1e-4 * scale + 1e-7, msg=name
             )
+    return found
 
 
 def test_only_trained_parameters_are_reduced(folder: Path) -> None:
