@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,20 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
+from omegaconf import DictConfig
 from PIL import Image
 
+from modise_lightning.config_check import check_config
 from modise_lightning.data.categories import categories_from_config
 from modise_lightning.data.cdd_cesm import CddCesmPreparer
 from modise_lightning.data.cdd_cesm_findings import kinds_of_finding
-from modise_lightning.data.cdd_cesm_selection import select_images
+from modise_lightning.data.cdd_cesm_selection import NAMES, Labels, select_images
 from modise_lightning.data.cdd_cesm_tables import Modality, parse_image_name, read_regions, read_sheet
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.errors import UserError
+from modise_lightning.prepare import prepare as run_prepare
+from modise_lightning.train import train
+from tiny_runs import ONE_STEP
 
 CATEGORIES: list[dict[str, Any]] = [
     {"name": "benign", "prompts": ["benign"], "isthing": True, "color": [86, 180, 233]},
@@ -593,3 +598,26 @@ def test_the_kinds_in_the_texts_are_those_of_the_workbooks_pages() -> None:
         found = {name for name, own in kinds.items() if kind in own}
         # The pages list more (oedema as asymmetry, lymph nodes as masses); what the texts name is on them.
         assert len(found & listed) / len(found) >= agreement
+
+
+@pytest.mark.parametrize("labels", ["pathology", "finding"])
+def test_the_shipped_categories_are_those_of_the_sheet(
+    labels: Labels, compose_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = compose_config("prepare", ["data=cdd_cesm", f"data.labels={labels}", "data.raw=x"], tmp_path)
+    check_config(config)
+    categories = config.data.categories
+    assert {category.name for category in categories} == set(NAMES[labels])
+    assert len({tuple(category.color) for category in categories}) == len(categories)
+    assert config.data.root == f"data/cdd_cesm_{labels}"
+
+
+def test_preparing_and_a_step_of_training(
+    download: Path, compose_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    common = ["data=cdd_cesm", "data.labels=finding", f"data.root={tmp_path / 'out'}", "image_size=64"]
+    preparer = ["data.preparer.num_folds=3", "data.preparer.num_processes=1", f"data.raw={download}"]
+    report = run_prepare(compose_config("prepare", [*common, *preparer], tmp_path))
+    assert report.counts["images prepared"] == 5
+    overrides = [*common, *ONE_STEP, "batch_size=1", "baselines=[]", "data.trim_background=true"]
+    assert set(train(compose_config("train", overrides, tmp_path / "run"))) == {"trained"}
