@@ -53,7 +53,7 @@ def test_training_with_a_store_equals_training_without(
     phantom_root: Path, compose_config: Compose, tmp_path: Path
 ) -> None:
     plain, kept, again = (tmp_path / name for name in ("plain", "kept", "again"))
-    losses, no_rates = run([], phantom_root, plain, compose_config)
+    losses, no_rates = run(["feature_store=none"], phantom_root, plain, compose_config)
     assert len(losses) >= 6
     assert not no_rates
     disk = [
@@ -118,7 +118,10 @@ def test_the_cacheable_augmentation_has_two_versions_of_an_image(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "no training image is ever seen twice .* Add augmentation=cacheable"),
+        (
+            ["data.module.train_transform.brightness=0.1"],
+            "no training image is ever seen twice .* Add augmentation=cacheable",
+        ),
         (["augmentation=cacheable", "scale_range=[0.9,1]"], "no training image is ever seen twice"),
         (
             ["augmentation=cacheable", "backbone=swin_tiny", "captioner=none"],
