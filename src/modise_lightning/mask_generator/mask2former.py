@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 from transformers import Mask2FormerConfig
-from transformers.models.mask2former.modeling_mask2former import (
-    Mask2FormerPixelDecoder,
-    Mask2FormerPreTrainedModel,
-)
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerPreTrainedModel
 
+from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 from modise_lightning.mask_generator.pretrained import start_from_published
 from modise_lightning.mask_generator.transformer_decoder import TransformerDecoder
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
@@ -26,7 +24,7 @@ class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
 
     def __init__(self, config: Mask2FormerConfig, feature_channels: Sequence[int]) -> None:
         super().__init__(config)
-        self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=list(feature_channels))
+        self.pixel_decoder = PixelDecoder(config, feature_channels)
         self.transformer_module = TransformerDecoder(in_features=config.feature_size, config=config)
         self.apply(self._init_weights)
 

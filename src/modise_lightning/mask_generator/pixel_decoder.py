@@ -100,8 +100,8 @@ def choose_formulation(tokens: Tensor) -> Formulation:
     return "gather" if tokens.device.type == "cpu" and tokens.shape[1] > _GATHER_ABOVE else "grid_sample"
 
 
-# Tokens an image. At 1344 (256 pixels) the gather is slower, see benchmarks/pixel_decoder.py; at 5376 (512 pixels)
-# it saves the temporaries of samples, which are too large for the caches there.
+# Tokens an image, by benchmarks/pixel_decoder.py: at 336 and 1344 (128 and 256 pixels) the gather is slower; at
+# 5376 (512 pixels) one layer takes as long either way, within the noise, and the gather keeps no samples.
 _GATHER_ABOVE = 2000
 
 
