@@ -74,7 +74,7 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             outputs.append(self.output_convolutions[index](lateral + upsampled))
         return Mask2FormerPixelDecoderOutput(
             mask_features=self.mask_projection(outputs[-1]),
-            multi_scale_features=tuple(outputs[: self.num_feature_levels]),
+            multi_scale_features=tuple(outputs[: self.num_feature_levels]),  # type: ignore[arg-type]
         )
 
     def _geometry_of(
@@ -100,8 +100,8 @@ def choose_formulation(tokens: Tensor) -> Formulation:
     return "gather" if tokens.device.type == "cpu" and tokens.shape[1] > _GATHER_ABOVE else "grid_sample"
 
 
-# Tokens an image, by benchmarks/pixel_decoder.py: at 336 and 1344 (128 and 256 pixels) the gather is slower; at
-# 5376 (512 pixels) one layer takes as long either way, within the noise, and the gather keeps no samples.
+# Tokens an image, by benchmarks/pixel_decoder.py: at 336 and 1344 (128 and 256 pixels) the gather is slower;
+# at 5376 (512 pixels) a layer takes as long either way, within the noise, and the gather keeps no samples.
 _GATHER_ABOVE = 2000
 
 
