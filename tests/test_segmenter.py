@@ -41,9 +41,11 @@ def test_any_number_of_windows_at_a_time_gives_the_same(compose_config: Compose,
     assert seen == [[6], [4, 2], [1] * 6]
     assert len(results[0]) > 10
     for other in results[1:]:
-        for found, expected in zip(other, results[0], strict=True):
-            # Operators round by the size of the batch, and gradients add up many of their results.
-            assert (found - expected).norm() <= 0.02 * expected.norm()
+        for index, (found, expected) in enumerate(zip(other, results[0], strict=True)):
+            # Operators round by the size of the batch, and where that changes a ReLU's sign, gradients differ
+            # by more: 0.5 % of single ones in float32, 2e-15 in float64.
+            tolerance = 1e-5 if index < 4 else 0.02
+            assert (found - expected).norm() <= tolerance * expected.norm()
 
 
 def test_no_windows_at_a_time_is_refused(compose_config: Compose, tmp_path: Path) -> None:
