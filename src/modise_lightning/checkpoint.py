@@ -77,9 +77,7 @@ def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{setting}: '{path}' cannot be read safely: {str(error).splitlines()[0]}"
-        ) from error
+        raise UserError(f"{setting}: '{path}' cannot be read safely: {str(error).splitlines()[0]}") from error
     if not isinstance(checkpoint, dict) or METADATA_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(
             f"{setting}: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
