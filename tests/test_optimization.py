@@ -22,6 +22,7 @@ def factory(**changes: object) -> OptimizerFactory:
         "decay": "step",
         "decay_milestones": [0.89, 0.96],
         "decay_factor": 0.1,
+        "fused": False,
     }
     return OptimizerFactory(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -118,3 +119,19 @@ def test_schedule_drives_each_group_by_the_same_factor() -> None:
         schedule.step()
     ratios = {group["lr"] / first for group, first in zip(optimizer.param_groups, start, strict=True)}
     assert all(ratio == pytest.approx(built.factor(3, 100)) for ratio in ratios)
+
+
+def test_the_fused_update_is_the_same() -> None:
+    trained = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = segmenter()
+        optimizer = factory(fused=fused).optimizer(model)
+        for _ in range(5):
+            model.backbone(torch.rand(2, 3, 4, 4), None).s2.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        trained.append(model.backbone.convolution.weight.detach())
+    torch.testing.assert_close(trained[0], trained[1])
+    torch.manual_seed(0)
+    assert not torch.equal(trained[0], segmenter().backbone.convolution.weight)

@@ -30,6 +30,7 @@ class OptimizerFactory:
         decay: Literal["step", "cosine"],
         decay_milestones: Sequence[float],
         decay_factor: float,
+        fused: bool,
     ) -> None:
         """Keep the hyper-parameters.
 
@@ -42,6 +43,7 @@ class OptimizerFactory:
             decay: Multiply by ``decay_factor`` at each milestone, or follow half a cosine down to 0.
             decay_milestones: Shares of all steps, in (0, 1), for ``step``.
             decay_factor: For ``step``.
+            fused: Update all parameters in one kernel instead of one by one.
         """
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -51,10 +53,17 @@ class OptimizerFactory:
         self.decay = decay
         self.decay_milestones = tuple(decay_milestones)
         self.decay_factor = decay_factor
+        self.fused = fused
 
     def optimizer(self, segmenter: Segmenter) -> AdamW:
         """Build AdamW over the trained parameters."""
-        return AdamW(self.parameter_groups(segmenter), lr=self.learning_rate, betas=self.betas)
+        # None lets PyTorch choose, which is its multi-tensor form on a GPU.
+        return AdamW(
+            self.parameter_groups(segmenter),
+            lr=self.learning_rate,
+            betas=self.betas,
+            fused=True if self.fused else None,
+        )
 
     def parameter_groups(self, segmenter: Segmenter) -> list[dict[str, object]]:
         """Sort the trained parameters by learning rate and weight decay.
