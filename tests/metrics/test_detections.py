@@ -1,0 +1,95 @@
+"""Detections from records give COCO's average precision, and are matched as in a plain loop over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modise_lightning.errors import UserError
+from modise_lightning.metrics.average_precision import InstanceAveragePrecision
+from modise_lightning.metrics.detections import Detections, pool_detections
+from modise_lightning.metrics.precision_recall import precision_at_recalls
+from modise_lightning.metrics.recorder import EvaluationRecorder
+from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
+
+NAMES = ["a", "b", "c"]
+THRESHOLDS = [0.05, 0.3, 0.5, 0.75]
+Images = list[tuple[InstanceSegmentation, PanopticSegmentation]]
+
+
+def make_images(make_pair: Callable[..., Any], seed: int, num_images: int = 5) -> Images:
+    """True segments, and instances that are them shifted or rectangles, with few distinct scores."""
+    generator = np.random.default_rng(seed)
+    images: Images = []
+    for image in range(num_images):
+        predicted, target = make_pair(seed + image, num_segments=8)
+        masks = torch.cat([predicted.masks, predicted.masks.roll(1, 2), torch.ones(1, 16, 16).bool()])
+        masks = masks[masks.flatten(1).any(1)]
+        scores = torch.from_numpy(generator.integers(0, 6, len(masks)) / 5).float()
+        labels = torch.from_numpy(generator.integers(0, len(NAMES), len(masks)))
+        images.append((InstanceSegmentation(masks, labels, scores), target))
+    return images
+
+
+def record(images: Images) -> EvaluationRecords:
+    recorder = EvaluationRecorder(
+        category_names=NAMES, lowest_threshold=0.05, matching="hungarian", dice_background_threshold=0.5
+    )
+    for number, (instances, target) in enumerate(images):
+        panoptic = PanopticSegmentation(target.segment_ids.clamp(min=0), target.labels)
+        prediction = Prediction(panoptic, instances, torch.zeros(3, 16, 16))
+        image = ImageRecord(number, f"{number}.png", "p", 16, 16)
+        recorder.update([image], [prediction], [target])
+    return recorder.compute(0.3)
+
+
+def read(records: EvaluationRecords, max_detections: int = 100) -> Detections:
+    return Detections.of(records, category_names=NAMES, source="instance", max_detections=max_detections)
+
+
+@given(seed=st.integers(0, 2**32 - 10), max_detections=st.sampled_from([1, 3, 100]))
+@settings(max_examples=25, deadline=None)
+def test_precision_is_that_of_cocos_evaluation(
+    make_pair: Callable[..., Any], seed: int, max_detections: int
+) -> None:
+    images = make_images(make_pair, seed)
+    metric = InstanceAveragePrecision(
+        isthing=[True] * 3, thresholds=THRESHOLDS, max_detections=max_detections
+    )
+    metric.update([instances for instances, _ in images], [target for _, target in images])
+    detections = read(record(images), max_detections)
+    found = torch.empty(len(THRESHOLDS), len(NAMES), dtype=torch.float64)
+    for row, threshold in enumerate(THRESHOLDS):
+        correct = detections.match(threshold)
+        for label in range(len(NAMES)):
+            own = detections.labels == label
+            num_truth = int((detections.truth_labels == label).sum())
+            found[row, label] = precision_at_recalls(detections.scores[own], correct[own], num_truth).mean()
+    torch.testing.assert_close(found, metric.compute().by_category, equal_nan=True)
+
+
+def test_pooled_images_stay_apart(make_pair: Callable[..., Any]) -> None:
+    images = make_images(make_pair, 3, num_images=6)
+    parts = [read(record(images[:2])), read(record(images[2:5])), read(record(images[5:]))]
+    pooled = pool_detections(parts)
+    assert pooled.num_images == 6
+    for threshold in THRESHOLDS:
+        expected = np.concatenate([part.match(threshold) for part in parts])
+        assert expected.any()
+        np.testing.assert_array_equal(pooled.match(threshold), expected)
+        np.testing.assert_array_equal(read(record(images)).match(threshold), expected)
+
+
+def test_another_evaluation_is_refused(make_pair: Callable[..., Any]) -> None:
+    records = record(make_images(make_pair, 3))
+    with pytest.raises(UserError, match="none of \\['x'\\]"):
+        Detections.of(records, category_names=["x"], source="instance", max_detections=100)
+    with pytest.raises(UserError, match="panoptic segments without scores"):
+        Detections.of(records, category_names=NAMES, source="panoptic", max_detections=100)
