@@ -15,13 +15,14 @@ from modise_lightning.structures import PanopticSegmentation
 
 
 def dice(reduction: Literal["pooled", "by_image"], num_categories: int = 2) -> SegmentationDice:
-    return SegmentationDice(num_categories=num_categories, background_threshold=0.5, reduction=reduction)
+    return SegmentationDice(num_categories=num_categories, reduction=reduction)
 
 
 # Row of four pixels, two images. Class of each pixel (- background):
 #   image 1: predicted 0 0 1 -, true 0 - 1 1;   image 2: predicted 0 - - -, true - - - -.
+# The second pixel is surely a lesion, but of no class surely; the last one is as surely background as not.
 SEMANTIC = [
-    torch.tensor([[[0.9, 0.6, 0.1, 0.5]], [[0.2, 0.1, 0.7, 0.4]]]),
+    torch.tensor([[[0.9, 0.45, 0.1, 0.5]], [[0.2, 0.3, 0.7, 0.0]]]),
     torch.tensor([[[0.6, 0.4, 0.3, 0.2]], [[0.1, 0.1, 0.1, 0.1]]]),
 ]
 TARGETS = [
@@ -76,7 +77,7 @@ def test_equals_the_definition(make_pair: Callable[..., Any], seed: int) -> None
     counts = []
     for image in range(3):
         target = make_pair(seed + image)[1]
-        semantic = torch.rand(3, 16, 16, generator=generator)
+        semantic = torch.rand(3, 16, 16, generator=generator) / 2
         for metric in metrics.values():
             metric.update([semantic], [target])
         row = []
@@ -84,7 +85,8 @@ def test_equals_the_definition(make_pair: Callable[..., Any], seed: int) -> None
             true = torch.zeros(16, 16, dtype=torch.bool)
             for mask, name in zip(target.masks, target.labels.tolist(), strict=True):
                 true |= mask & torch.tensor(name == label)
-            others = semantic[[k for k in range(3) if k != label]].amax(0).clamp(min=0.5)
+            background = 1 - semantic[0] - semantic[1] - semantic[2]
+            others = semantic[[k for k in range(3) if k != label]].amax(0).maximum(background)
             predicted = (semantic[label] > others) & (target.segment_ids != -1)
             row.append((2 * int((true & predicted).sum()), int(true.sum()) + int(predicted.sum())))
         counts.append(row)

@@ -28,9 +28,7 @@ THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 
 
 def recorder() -> EvaluationRecorder:
-    return EvaluationRecorder(
-        category_names=NAMES, lowest_threshold=0.05, matching="hungarian", dice_background_threshold=0.5
-    )
+    return EvaluationRecorder(category_names=NAMES, lowest_threshold=0.05, matching="hungarian")
 
 
 def image_record(image_id: int, size: tuple[int, int] = (16, 16)) -> ImageRecord:
@@ -171,7 +169,7 @@ def test_an_image_by_hand() -> None:
 def test_dice_of_an_image_is_the_metric_of_that_image(make_pair: Callable[..., Any]) -> None:
     images = make_images(make_pair, 5)
     for image, dice in zip(images, record(images).images["dice"], strict=True):
-        metric = SegmentationDice(num_categories=3, background_threshold=0.5, reduction="pooled")
+        metric = SegmentationDice(num_categories=3, reduction="pooled")
         metric.update([image[1].semantic], [image[2]])
         assert dice == float(metric.compute().mean)
 

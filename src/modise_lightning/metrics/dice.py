@@ -32,8 +32,9 @@ class DiceResult:
 class SegmentationDice(Metric):
     """Dice 2 |A and B| / (|A| + |B|) of each class, from the arg-max over classes and background.
 
-    A semantic prediction has a channel for each class but none for the background, whose score is a constant:
-    a pixel belongs to its best class where that class's value is larger. Void pixels are left out.
+    A semantic prediction has a channel for each class but none for the background, whose score is what the
+    classes leave of 1: a pixel belongs to its best class where that class's value is larger. So what is surely a
+    lesion is none of the background, even if no class is sure. Void pixels are left out.
     """
 
     full_state_update = False
@@ -47,21 +48,17 @@ class SegmentationDice(Metric):
         self,
         *,
         num_categories: int,
-        background_threshold: float,
         reduction: Literal["pooled", "by_image"],
     ) -> None:
         """Set what is counted.
 
         Args:
             num_categories: K.
-            background_threshold: The background's score beside the classes' (sums over queries of class
-                probability times mask probability).
             reduction: ``pooled`` counts pixels over the whole evaluation set; ``by_image`` averages, for each
                 class, the Dice of the images in which it occurs in truth or prediction.
         """
         super().__init__()
         self.num_categories = num_categories
-        self.background_threshold = background_threshold
         self.reduction = reduction
         # Parts of sums (exact_sum): averages by image are sums of fractions.
         shape = (3, num_categories)
@@ -85,7 +82,7 @@ class SegmentationDice(Metric):
                     f"semantic must be {expected} (classes and the target's size); it is "
                     f"{tuple(values.shape)}."
                 )
-            counts = count_pixels(values, target, background_threshold=self.background_threshold)
+            counts = count_pixels(values, target)
             both, sizes = (count.to(self.device) for count in counts)
             if self.reduction == "pooled":
                 self.numerator_parts += to_parts(2 * both.double())
@@ -99,22 +96,19 @@ class SegmentationDice(Metric):
         return DiceResult(from_parts(self.numerator_parts) / self.denominator)
 
 
-def count_pixels(
-    semantic: Tensor, target: PanopticSegmentation, *, background_threshold: float
-) -> tuple[Tensor, Tensor]:
+def count_pixels(semantic: Tensor, target: PanopticSegmentation) -> tuple[Tensor, Tensor]:
     """Count what the Dice coefficient of one image is made of.
 
     Args:
         semantic: (K, H, W) values.
         target: Truth of the same size.
-        background_threshold: The background's score; see ``SegmentationDice``.
 
     Returns:
         |A and B| and |A| + |B| of each class, each (K,) int64.
     """
     background = len(semantic)
     best, predicted = semantic.max(0)
-    predicted = predicted.masked_fill(best <= background_threshold, background)
+    predicted = predicted.masked_fill(best <= 1 - semantic.sum(0), background)
     class_of_id = torch.cat([target.labels.new_full((1,), background), target.labels])
     true = class_of_id[target.segment_ids.clamp(min=0)]
     classes = background + 1

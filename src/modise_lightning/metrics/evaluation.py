@@ -117,7 +117,6 @@ class SegmentationMetrics(nn.Module):
         matching: Matching,
         best_threshold_limit: float,
         max_detections: int,
-        dice_background_threshold: float,
         dice_reduction: Literal["pooled", "by_image"],
     ) -> None:
         """Build the metrics.
@@ -129,7 +128,6 @@ class SegmentationMetrics(nn.Module):
             matching: How segments are matched below an IoU of 0.5; see ``matching.match``.
             best_threshold_limit: The best threshold is not above it.
             max_detections: Detections of an image and class that average precision looks at.
-            dice_background_threshold: The background's score; see ``SegmentationDice``.
             dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``.
 
         Raises:
@@ -152,7 +150,6 @@ class SegmentationMetrics(nn.Module):
         self.thresholds = [float(threshold) for threshold in thresholds]
         self.best_threshold_limit = best_threshold_limit
         self.matching: Matching = matching
-        self.dice_background_threshold = dice_background_threshold
         num_categories = len(self.category_names)
         self.panoptic_quality = PanopticQualitySweep(
             num_categories=num_categories, thresholds=self.thresholds, matching=matching
@@ -162,7 +159,6 @@ class SegmentationMetrics(nn.Module):
         )
         self.dice = SegmentationDice(
             num_categories=num_categories,
-            background_threshold=dice_background_threshold,
             reduction=dice_reduction,
         )
 
@@ -215,7 +211,6 @@ class SegmentationMetrics(nn.Module):
             category_names=self.category_names,
             lowest_threshold=self.thresholds[0],
             matching=self.matching,
-            dice_background_threshold=self.dice_background_threshold,
         )
 
     def _by_name(self, values: Tensor) -> dict[str, Any]:

@@ -70,16 +70,13 @@ class RecordedImage:
     dice: float
 
 
-def record_image(
-    image: ImageRecord, prediction: Prediction, target: PanopticSegmentation, *, background_threshold: float
-) -> RecordedImage:
+def record_image(image: ImageRecord, prediction: Prediction, target: PanopticSegmentation) -> RecordedImage:
     """Compare all predicted segments of an image with all true ones.
 
     Args:
         image: Where it comes from.
         prediction: Its prediction.
         target: Its truth, of the same size.
-        background_threshold: The background's score; see ``SegmentationDice``.
 
     Raises:
         ValueError: Sizes differ.
@@ -88,7 +85,7 @@ def record_image(
     truth_area = histogram[:, 2:].sum(0)
     panoptic = SegmentOverlaps.of(histogram[1:], truth_area)
     instances = SegmentOverlaps.of(instance_histogram(prediction.instances, target), truth_area)
-    both, sizes = count_pixels(prediction.semantic, target, background_threshold=background_threshold)
+    both, sizes = count_pixels(prediction.semantic, target)
     no_scores: list[float | None] = [None] * len(truth_area)
     return RecordedImage(
         image=image,

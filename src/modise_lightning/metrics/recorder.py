@@ -25,7 +25,6 @@ class EvaluationRecorder:
         category_names: Sequence[str],
         lowest_threshold: float,
         matching: Matching,
-        dice_background_threshold: float,
     ) -> None:
         """Set what is recorded.
 
@@ -33,12 +32,10 @@ class EvaluationRecorder:
             category_names: Name of each of the K classes.
             lowest_threshold: The lowest IoU threshold of the evaluation.
             matching: How segments are matched below an IoU of 0.5; see ``matching.match``.
-            dice_background_threshold: The background's score; see ``SegmentationDice``.
         """
         self.category_names = list(category_names)
         self.lowest_threshold = lowest_threshold
         self.matching: Matching = matching
-        self.dice_background_threshold = dice_background_threshold
         self._images: list[RecordedImage] = []
 
     def update(
@@ -58,9 +55,7 @@ class EvaluationRecorder:
             ValueError: Numbers or sizes differ.
         """
         for image, prediction, target in zip(images, predictions, targets, strict=True):
-            self._images.append(
-                record_image(image, prediction, target, background_threshold=self.dice_background_threshold)
-            )
+            self._images.append(record_image(image, prediction, target))
 
     def compute(self, best_threshold: float) -> EvaluationRecords:
         """Gather the images of all processes, by ``image_id``.
