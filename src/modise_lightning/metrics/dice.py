@@ -33,8 +33,8 @@ class SegmentationDice(Metric):
     """Dice 2 |A and B| / (|A| + |B|) of each class, from the arg-max over classes and background.
 
     A semantic prediction has a channel for each class but none for the background, whose score is what the
-    classes leave of 1: a pixel belongs to its best class where that class's value is larger. So what is surely a
-    lesion is none of the background, even if no class is sure. Void pixels are left out.
+    classes leave of 1: a pixel belongs to its best class where that class's value is larger. What is surely
+    a lesion is so none of the background, even if no class is sure. Void pixels are left out.
     """
 
     full_state_update = False
