@@ -34,6 +34,7 @@ KNOW_HYDRA = {
     "predict",
     "prepare",
     "tables",
+    "figures",
     "command_line",
     "assembly",
     "config_check",
@@ -79,7 +80,9 @@ def test_imports_keep_the_rules(file: Path) -> None:
         assert not {name for name in modules if name.split(".")[0] in {"hydra", "omegaconf"}}
 
 
-@pytest.mark.parametrize("entry", ["train", "evaluate", "predict", "prepare", "tables", "command_line"])
+@pytest.mark.parametrize(
+    "entry", ["train", "evaluate", "predict", "prepare", "tables", "figures", "command_line"]
+)
 def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
     tree = ast.parse((PACKAGE / f"{entry}.py").read_text())
     light = {"__future__", "typing", "collections", "pathlib", "sys", "hydra", "omegaconf"}

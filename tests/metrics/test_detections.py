@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def make_images(make_pair: Callable[..., Any], seed: int, num_images: int = 5) -
 
 def record(images: Images) -> EvaluationRecords:
     recorder = EvaluationRecorder(
-        category_names=NAMES, lowest_threshold=0.05, matching="hungarian", dice_background_threshold=0.5
+        category_names=NAMES, lowest_threshold=0.05, matching="hungarian"
     )
     for number, (instances, target) in enumerate(images):
         panoptic = PanopticSegmentation(target.segment_ids.clamp(min=0), target.labels)
@@ -50,21 +50,31 @@ def record(images: Images) -> EvaluationRecords:
     return recorder.compute(0.3)
 
 
-def read(records: EvaluationRecords, max_detections: int = 100) -> Detections:
-    return Detections.of(records, category_names=NAMES, source="instance", max_detections=max_detections)
+def read(
+    records: EvaluationRecords, max_detections: int = 100, isthing: Sequence[bool] = (True, True, True)
+) -> Detections:
+    return Detections.of(
+        records,
+        category_names=NAMES,
+        isthing=isthing,
+        source="instance",
+        max_detections=max_detections,
+    )
 
 
-@given(seed=st.integers(0, 2**32 - 10), max_detections=st.sampled_from([1, 3, 100]))
+@given(
+    seed=st.integers(0, 2**32 - 10),
+    max_detections=st.sampled_from([1, 3, 100]),
+    isthing=st.sampled_from([(True, True, True), (True, False, True)]),
+)
 @settings(max_examples=25, deadline=None)
 def test_precision_is_that_of_cocos_evaluation(
-    make_pair: Callable[..., Any], seed: int, max_detections: int
+    make_pair: Callable[..., Any], seed: int, max_detections: int, isthing: tuple[bool, ...]
 ) -> None:
     images = make_images(make_pair, seed)
-    metric = InstanceAveragePrecision(
-        isthing=[True] * 3, thresholds=THRESHOLDS, max_detections=max_detections
-    )
+    metric = InstanceAveragePrecision(isthing=isthing, thresholds=THRESHOLDS, max_detections=max_detections)
     metric.update([instances for instances, _ in images], [target for _, target in images])
-    detections = read(record(images), max_detections)
+    detections = read(record(images), max_detections, isthing)
     found = torch.empty(len(THRESHOLDS), len(NAMES), dtype=torch.float64)
     for row, threshold in enumerate(THRESHOLDS):
         correct = detections.match(threshold)
@@ -90,6 +100,8 @@ def test_pooled_images_stay_apart(make_pair: Callable[..., Any]) -> None:
 def test_another_evaluation_is_refused(make_pair: Callable[..., Any]) -> None:
     records = record(make_images(make_pair, 3))
     with pytest.raises(UserError, match="none of \\['x'\\]"):
-        Detections.of(records, category_names=["x"], source="instance", max_detections=100)
+        Detections.of(records, category_names=["x"], isthing=[True], source="instance", max_detections=100)
     with pytest.raises(UserError, match="panoptic segments without scores"):
-        Detections.of(records, category_names=NAMES, source="panoptic", max_detections=100)
+        Detections.of(
+            records, category_names=NAMES, isthing=[True] * 3, source="panoptic", max_detections=100
+        )

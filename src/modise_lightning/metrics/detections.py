@@ -46,6 +46,7 @@ class Detections:
         records: EvaluationRecords,
         *,
         category_names: Sequence[str],
+        isthing: Sequence[bool],
         source: Literal["instance", "panoptic"],
         max_detections: int,
     ) -> Detections:
@@ -54,6 +55,7 @@ class Detections:
         Args:
             records: Of an evaluation.
             category_names: Name of each of the K classes.
+            isthing: Whether each class's instances are told apart; segments of the others are left out.
             source: Which predictions.
             max_detections: Detections of an image and class that count, by score (COCO: 100).
 
@@ -61,24 +63,27 @@ class Detections:
             UserError: The records hold another category, or predictions without scores.
         """
         segments = records.instances
+        labels = _labels(segments["category"], category_names)
+        segments = segments.assign(label=labels)[np.asarray(isthing, dtype=np.bool_)[labels]]
         predictions = segments[segments["source"] == source]
         if predictions["score"].isna().any():
             raise UserError(f"the records hold {source} segments without scores; they cannot be ranked.")
         predictions = predictions[predictions["void_area"] <= _MAX_VOID_SHARE * predictions["area"]]
         ranked = predictions.sort_values("score", ascending=False, kind="stable")
-        rank = ranked.groupby(["image_id", "category"]).cumcount()
+        rank = ranked.groupby(["image_id", "label"]).cumcount()
         predictions = predictions.loc[np.sort(rank.index[rank < max_detections])]
         truths = segments[segments["source"] == "truth"]
         overlaps = records.overlaps[records.overlaps["source"] == source]
         detection = _positions(predictions, overlaps[["image_id", "predicted_index"]])
-        kept = detection >= 0
+        truth = _positions(truths, overlaps[["image_id", "true_index"]])
+        kept = (detection >= 0) & (truth >= 0)
         return cls(
             num_images=len(records.images),
             scores=predictions["score"].to_numpy(np.float64),
-            labels=_labels(predictions["category"], category_names),
-            truth_labels=_labels(truths["category"], category_names),
+            labels=predictions["label"].to_numpy(np.int64),
+            truth_labels=truths["label"].to_numpy(np.int64),
             pair_detection=detection[kept],
-            pair_truth=_positions(truths, overlaps[["image_id", "true_index"]])[kept],
+            pair_truth=truth[kept],
             pair_iou=overlaps["iou"].to_numpy(np.float64)[kept],
         )
 

@@ -16,13 +16,13 @@ from modise_lightning.reporting.text import Color, draw_texts, shorten_text, tex
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
 
 # Fainter or more instances would hide the others in a picture.
-_LEAST_INSTANCE_SCORE = 0.3
-_MOST_INSTANCES = 6
+LEAST_INSTANCE_SCORE = 0.3
+MOST_INSTANCES = 6
 _COLUMNS = (
     "image",
     "ground truth",
     "panoptic",
-    f"instances (≥ {_LEAST_INSTANCE_SCORE}, best {_MOST_INSTANCES})",
+    f"instances (≥ {LEAST_INSTANCE_SCORE}, best {MOST_INSTANCES})",
     "semantic",
 )
 _CELL = 360  # pixels of a cell's longer side
@@ -33,8 +33,8 @@ _LINE = int(_TEXT * 1.6)
 _INK = (235, 235, 235)
 _FAINT = (165, 165, 165)
 _PAPER = 24
-_COLOR_MAP = "magma"  # perceptually uniform, and rising in lightness for every kind of colour vision
-_HEAT = 0.65  # share of the heat map over the image
+COLOR_MAP = "magma"  # perceptually uniform, and rising in lightness for every kind of colour vision
+HEAT = 0.65  # share of the heat map over the image
 
 _Text = tuple[tuple[int, int], str, Color]
 
@@ -109,7 +109,7 @@ def _draw_legend(categories: Sequence[Category]) -> tuple[NDArray[np.uint8], lis
     """Draw a line with the classes' colours and the heat map's scale; the caller draws the texts."""
     scale_width = 8 * _TEXT
     marks = [(category.name, np.full((_TEXT, _TEXT, 3), category.color)) for category in categories]
-    scale = matplotlib.colormaps[_COLOR_MAP](np.linspace(0, 1, scale_width))[:, :3] * 255
+    scale = matplotlib.colormaps[COLOR_MAP](np.linspace(0, 1, scale_width))[:, :3] * 255
     marks.append(("semantic score, 0 to 1", np.repeat(scale[None], _TEXT, axis=0)))
     widths = [mark.shape[1] + 6 + text_size(name, _TEXT)[0] + 3 * _GAP for name, mark in marks]
     line = _paper(_LINE, sum(widths))
@@ -131,21 +131,23 @@ def _draw_cells(row: ComparisonRow, categories: Sequence[Category]) -> list[NDAr
     prediction = row.prediction
     return [
         to_grey_picture(image),
-        draw_overlay(image, _resize_segments(row.target, height, width), categories),
-        draw_overlay(image, _resize_segments(prediction.panoptic, height, width), categories),
-        draw_instances(image, _best_instances(prediction.instances, height, width), categories),
+        draw_overlay(image, resize_segments(row.target, height, width), categories),
+        draw_overlay(image, resize_segments(prediction.panoptic, height, width), categories),
+        draw_instances(image, best_instances(prediction.instances, height, width), categories),
         _draw_heat(image, prediction.semantic),
     ]
 
 
-def _resize_segments(segmentation: PanopticSegmentation, height: int, width: int) -> PanopticSegmentation:
+def resize_segments(segmentation: PanopticSegmentation, height: int, width: int) -> PanopticSegmentation:
+    """Resize segments for a picture."""
     ids = _resize_nearest(segmentation.segment_ids, height, width)
     return PanopticSegmentation(ids, segmentation.labels, segmentation.scores)
 
 
-def _best_instances(instances: InstanceSegmentation, height: int, width: int) -> InstanceSegmentation:
-    order = instances.scores.argsort(descending=True)[:_MOST_INSTANCES]
-    order = order[instances.scores[order] >= _LEAST_INSTANCE_SCORE]
+def best_instances(instances: InstanceSegmentation, height: int, width: int) -> InstanceSegmentation:
+    """Take the few instances that a picture shows, from the highest score down, and resize them."""
+    order = instances.scores.argsort(descending=True)[:MOST_INSTANCES]
+    order = order[instances.scores[order] >= LEAST_INSTANCE_SCORE]
     masks = _resize_nearest(instances.masks[order], height, width)
     return InstanceSegmentation(masks, instances.labels[order], instances.scores[order])
 
@@ -165,6 +167,6 @@ def _draw_heat(image: NDArray[np.float32], semantic: torch.Tensor) -> NDArray[np
     values = semantic.max(0).values.float().cpu().clamp(0, 1).numpy()
     interpolation = cv2.INTER_AREA if values.shape[0] > height else cv2.INTER_LINEAR
     values = cv2.resize(values, (width, height), interpolation=interpolation)
-    colors = matplotlib.colormaps[_COLOR_MAP](values)[..., :3] * 255
-    mixed = (1 - _HEAT) * to_grey_picture(image) + _HEAT * colors
+    colors = matplotlib.colormaps[COLOR_MAP](values)[..., :3] * 255
+    mixed = (1 - HEAT) * to_grey_picture(image) + HEAT * colors
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)

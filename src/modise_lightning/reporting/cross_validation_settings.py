@@ -1,8 +1,8 @@
-"""Checks the settings of cross-validation tables."""
+"""Checks the settings of what gathers the runs of cross-validations: tables, and what is made from them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -20,8 +20,8 @@ class ComparisonSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)]
 
 
-class TableSettings(BaseModel):
-    """What ``conf/tables.yaml`` holds; each value is explained there."""
+class RunSettings(BaseModel):
+    """Which runs are gathered, and how; each value is explained in ``conf/tables.yaml``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -34,13 +34,11 @@ class TableSettings(BaseModel):
     models: Annotated[list[str], Field(min_length=1)]
     threshold: Annotated[float, Field(ge=0, lt=1)] | Literal["common", "each"]
     threshold_limit: Annotated[float, Field(ge=0, lt=1)]
-    per_class: bool
     same_fold: Literal["error", "latest"]
     num_folds: Annotated[int, Field(ge=1)]
-    comparison: ComparisonSettings
 
     @classmethod
-    def check(cls, values: object) -> TableSettings:
+    def check(cls, values: object) -> Self:
         """Check plain values.
 
         Raises:
@@ -52,3 +50,10 @@ class TableSettings(BaseModel):
             first: Any = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise UserError(f"{where}: {first['msg']}; found {first['input']!r}.") from error
+
+
+class TableSettings(RunSettings):
+    """What ``conf/tables.yaml`` holds; each value is explained there."""
+
+    per_class: bool
+    comparison: ComparisonSettings

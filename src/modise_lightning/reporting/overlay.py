@@ -57,7 +57,11 @@ def draw_overlay(
 
 
 def draw_instances(
-    image: NDArray[np.float32], instances: InstanceSegmentation, categories: Sequence[Category]
+    image: NDArray[np.float32],
+    instances: InstanceSegmentation,
+    categories: Sequence[Category],
+    *,
+    show_labels: bool = True,
 ) -> NDArray[np.uint8]:
     """Draw overlapping masks and their labels, the more certain ones on top.
 
@@ -65,6 +69,7 @@ def draw_instances(
         image: (H, W) in [0, 1]; resized to the masks' size if it differs.
         instances: Masks at (h, w).
         categories: Names and colours of the classes.
+        show_labels: Whether class names and scores stand beside the masks.
 
     Returns:
         (h, w, 3) RGB.
@@ -73,7 +78,7 @@ def draw_instances(
     masks = list(instances.masks[order].cpu().numpy())
     labels, scores = instances.labels[order].tolist(), instances.scores[order].tolist()
     height, width = instances.masks.shape[-2:]
-    return _draw(_resize(image, height, width), masks, labels, scores, categories, True)
+    return _draw(_resize(image, height, width), masks, labels, scores, categories, show_labels)
 
 
 def _resize(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:

@@ -1,0 +1,77 @@
+"""Draws the figures of cross-validations: ``python -m modise_lightning.figures runs=FOLDER``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modise_lightning.command_line import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+    from modise_lightning.reporting.cross_validation_runs import FinishedRun
+    from modise_lightning.reporting.figures.qualitative_grid import PredictedImages
+
+
+def figures(config: DictConfig) -> list[Path]:
+    """Write the figures of each dataset as vector and pixel files, with their numbers as CSV.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: There are no runs, some cannot stand in one figure, or one has no records.
+    """
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from modise_lightning.config_check import check_config
+    from modise_lightning.console import quieten_libraries
+    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation_files import file_names
+    from modise_lightning.reporting.cross_validation_runs import find_runs
+    from modise_lightning.reporting.figures.all_figures import make_figures
+    from modise_lightning.reporting.figures.files import write_figure
+    from modise_lightning.reporting.figures.settings import FigureSettings
+
+    quieten_libraries()
+    check_config(config)
+    settings = FigureSettings.check(OmegaConf.to_container(config, resolve=True))
+    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
+    tables = make_tables(
+        found,
+        models=settings.models,
+        threshold=settings.threshold,
+        threshold_limit=settings.threshold_limit,
+        num_folds=settings.num_folds,
+    )
+
+    def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictedImages:
+        from modise_lightning.checkpoint_predictions import predict_images  # the whole network
+
+        grid = settings.qualitative_grid
+        return predict_images(run, image_ids, overrides=grid.overrides, device=grid.device)
+
+    console = Console(soft_wrap=True, highlight=False)
+    written: list[Path] = []
+    for table, name in zip(tables, file_names(tables), strict=True):
+        rows = ", ".join(f"{row.label} ({len(row.runs)}/{len(table.folds)} folds)" for row in table.models)
+        console.print(f"{table.dataset}{', SYNTHETIC' if table.synthetic else ''}: {rows}")
+        for note in table.notes:
+            console.print(f"  {note}", markup=False)
+        for made in make_figures(table, settings, predict):
+            files = write_figure(
+                Path(settings.output_dir), f"{name}_{made.name}", made.figure, made.data, settings.formats
+            )
+            console.print(f"written: {', '.join(map(str, files))}", markup=False)
+            written += files
+    return written
+
+
+if __name__ == "__main__":
+    run_command("figures", figures)

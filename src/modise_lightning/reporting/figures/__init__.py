@@ -1,0 +1,1 @@
+"""Figures of a cross-validation for publications: one file a figure, each gives a matplotlib figure."""

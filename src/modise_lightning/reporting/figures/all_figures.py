@@ -1,0 +1,136 @@
+"""Makes the chosen figures of a dataset, each with the numbers that it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from modise_lightning.errors import UserError
+from modise_lightning.reporting.comparison import ComparisonRow
+from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation_runs import FinishedRun
+from modise_lightning.reporting.figures.calibration import calibration_data, draw_calibration
+from modise_lightning.reporting.figures.caption import caption_of
+from modise_lightning.reporting.figures.confusion import confusion_data, draw_confusion_figure
+from modise_lightning.reporting.figures.froc import draw_froc, froc_data
+from modise_lightning.reporting.figures.image_choice import choose_images
+from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
+from modise_lightning.reporting.figures.precision_recall import draw_precision_recall, precision_recall_data
+from modise_lightning.reporting.figures.qualitative_grid import (
+    PredictedImages,
+    draw_model_comparison,
+    draw_qualitative_grid,
+    qualitative_data,
+    with_attribution,
+)
+from modise_lightning.reporting.figures.settings import FigureSettings, QualitativeGridSettings
+from modise_lightning.reporting.figures.threshold_ablation import (
+    draw_threshold_ablation,
+    threshold_ablation_data,
+)
+
+
+@dataclass(frozen=True)
+class MadeFigure:
+    """A figure of a dataset.
+
+    Attributes:
+        name: Which figure.
+        figure: What is drawn.
+        data: The numbers behind it.
+    """
+
+    name: str
+    figure: Figure
+    data: pd.DataFrame
+
+
+# Predicts images, by id, with the checkpoint of a run.
+Predict = Callable[[FinishedRun, Sequence[int]], PredictedImages]
+
+
+def make_figures(table: DatasetTable, settings: FigureSettings, predict: Predict) -> Iterator[MadeFigure]:
+    """Make the figures one after another.
+
+    Args:
+        table: Of one dataset.
+        settings: Which figures, and theirs.
+        predict: Runs a checkpoint, for the qualitative grids.
+
+    Raises:
+        UserError: A run has no records, or damaged ones, or no checkpoint where one is needed.
+    """
+    needs_records = set(settings.figures) - {"threshold_ablation"}
+    models = read_models(table.models) if needs_records else []
+    for name in dict.fromkeys(settings.figures):
+        if name == "qualitative_grid":
+            made = _qualitative_grids(table, models, settings.qualitative_grid, predict)
+        else:
+            made = [MadeFigure(name, *_make(name, table, models, settings))]
+        for each in made:
+            data = each.data.assign(dataset=table.dataset, synthetic=table.synthetic)
+            first = ["dataset", "synthetic"]
+            yield MadeFigure(each.name, each.figure, data[[*first, *data.columns.drop(first)]])
+
+
+def _make(
+    name: str, table: DatasetTable, models: list[ModelRecords], settings: FigureSettings
+) -> tuple[Figure, pd.DataFrame]:
+    folds, most = settings.folds, settings.max_detections
+    match name:
+        case "threshold_ablation":
+            return draw_threshold_ablation(table), threshold_ablation_data(table)
+        case "precision_recall":
+            thresholds = settings.precision_recall.thresholds
+            data = precision_recall_data(models, thresholds=thresholds, max_detections=most, folds=folds)
+            return draw_precision_recall(table, data, folds=folds), data
+        case "froc":
+            data = froc_data(
+                models,
+                threshold=settings.froc.threshold,
+                operating_points=settings.froc.operating_points,
+                folds=folds,
+                max_detections=most,
+            )
+            return draw_froc(table, data, threshold=settings.froc.threshold, folds=folds), data
+        case "calibration":
+            own = settings.calibration
+            data = calibration_data(models, **own.model_dump(), max_detections=most)
+            return draw_calibration(table, data, least_score=own.least_score), data
+        case "confusion":
+            data = confusion_data(models, threshold=settings.confusion.threshold)
+            return draw_confusion_figure(table, data), data
+        case _:
+            raise ValueError(f"there is no figure {name}.")
+
+
+def _qualitative_grids(
+    table: DatasetTable, models: Sequence[ModelRecords], settings: QualitativeGridSettings, predict: Predict
+) -> list[MadeFigure]:
+    """Make a grid of each trained model, and one of all of them."""
+    trained = [model for model in models if model.row.model == "trained"]
+    if not trained:
+        raise UserError("qualitative_grid: models has no trained one, and only they have checkpoints.")
+    images = choose_images(trained, **settings.model_dump(include={"images", "best", "median", "worst"}))
+    data = qualitative_data(images)
+    rows: dict[str, dict[int, ComparisonRow]] = {}
+    grids = []
+    for model in trained:
+        label, own = model.row.label, {}
+        for fold in sorted({image.fold for image in images}):
+            ids = [image.image_id for image in images if image.fold == fold]
+            predicted = predict(model.row.runs[fold], ids)
+            own.update(predicted.rows)
+        rows[label] = own
+        caption = with_attribution(caption_of(table), None if table.synthetic else predicted.note)
+        grid = draw_qualitative_grid(caption, images, label, own, predicted.categories)
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", label)
+        grids.append(MadeFigure(f"qualitative_grid_{plain}", grid, data[data["model"] == label]))
+    if len(trained) > 1:
+        comparison = draw_model_comparison(caption, images, rows, predicted.categories)
+        grids.append(MadeFigure("qualitative_comparison", comparison, data))
+    return grids

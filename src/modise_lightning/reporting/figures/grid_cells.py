@@ -1,0 +1,80 @@
+"""Pictures of a qualitative grid: an image, its truth, and each part of its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from modise_lightning.reporting.comparison import (
+    COLOR_MAP,
+    HEAT,
+    ComparisonRow,
+    best_instances,
+    resize_segments,
+)
+from modise_lightning.reporting.overlay import draw_instances, draw_overlay, to_grey_picture
+from modise_lightning.structures import Category, PanopticSegmentation
+
+# Pixels of a picture's longer side; chosen: 500 an inch across five columns of a page.
+_LONGER_SIDE = 720
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture.
+
+    Attributes:
+        picture: (H, W, 3) RGB.
+        scores: Texts to write into it: the top middle of a segment (x, y) in pixels, and its score.
+    """
+
+    picture: NDArray[np.uint8]
+    scores: list[tuple[float, float, str]] = field(default_factory=list)
+
+
+def resized_image(row: ComparisonRow) -> NDArray[np.float32]:
+    """Give the image at the size of a picture."""
+    scale = _LONGER_SIDE / max(row.image.shape)
+    height, width = (max(1, round(side * scale)) for side in row.image.shape)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(row.image, (width, height), interpolation=interpolation)
+    return np.asarray(resized, dtype=np.float32).clip(0, 1)
+
+
+def image_cell(row: ComparisonRow) -> Cell:
+    """Show the image alone."""
+    return Cell(to_grey_picture(resized_image(row)))
+
+
+def segments_cell(row: ComparisonRow, segments: PanopticSegmentation, categories: Sequence[Category]) -> Cell:
+    """Show segments, of the truth or of the panoptic result, in the colours of their classes."""
+    image = resized_image(row)
+    resized = resize_segments(segments, *image.shape)
+    return Cell(draw_overlay(image, resized, categories, show_labels=False))
+
+
+def instances_cell(row: ComparisonRow, categories: Sequence[Category]) -> Cell:
+    """Show the best instances with their scores."""
+    image = resized_image(row)
+    instances = best_instances(row.prediction.instances, *image.shape)
+    scores = []
+    for mask, score in zip(instances.masks.cpu().numpy(), instances.scores.tolist(), strict=True):
+        x, y, width, _ = cv2.boundingRect(mask.astype(np.uint8))
+        scores.append((x + width / 2, float(y), f"{score:.2f}"))
+    return Cell(draw_instances(image, instances, categories, show_labels=False), scores)
+
+
+def heat_cell(row: ComparisonRow) -> Cell:
+    """Show the semantic result: each pixel's largest class value, cut at 1, over the image."""
+    image = resized_image(row)
+    values = row.prediction.semantic.max(0).values.float().cpu().clamp(0, 1).numpy()
+    interpolation = cv2.INTER_AREA if values.shape[0] > image.shape[0] else cv2.INTER_LINEAR
+    values = cv2.resize(values, image.shape[::-1], interpolation=interpolation)
+    colors = matplotlib.colormaps[COLOR_MAP](values)[..., :3] * 255
+    mixed = (1 - HEAT) * to_grey_picture(image) + HEAT * colors
+    return Cell(np.asarray(mixed.round().clip(0, 255), dtype=np.uint8))

@@ -1,0 +1,225 @@
+"""Qualitative grids (the paper's Figures 2 and S2): images, truth and predictions beside each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib.patheffects
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from modise_lightning.reporting.comparison import (
+    COLOR_MAP,
+    LEAST_INSTANCE_SCORE,
+    MOST_INSTANCES,
+    ComparisonRow,
+)
+from modise_lightning.reporting.figures.caption import Caption
+from modise_lightning.reporting.figures.grid_cells import (
+    Cell,
+    heat_cell,
+    image_cell,
+    instances_cell,
+    segments_cell,
+)
+from modise_lightning.reporting.figures.image_choice import ChosenImage
+from modise_lightning.reporting.figures.sheet import FULL_WIDTH, make_sheet, settle_layout
+from modise_lightning.reporting.figures.style import SMALL, figure_style
+from modise_lightning.structures import Category
+
+_SCORE = 5.0  # points
+_ROOM_LEFT, _ROOM_RIGHT = 0.32, 0.45  # inches, for the names of the rows and for the scale
+
+
+@dataclass(frozen=True)
+class PredictedImages:
+    """Images with their truth and what a checkpoint says of them.
+
+    Attributes:
+        rows: By image id.
+        categories: Names and colours of the classes.
+        note: What pictures of the dataset have to carry (its attribution); None for nothing.
+    """
+
+    rows: dict[int, ComparisonRow]
+    categories: tuple[Category, ...]
+    note: str | None
+
+
+def qualitative_data(images: Sequence[ChosenImage]) -> pd.DataFrame:
+    """Say which images the grids show, a row an image and model.
+
+    Args:
+        images: Of ``choose_images``.
+    """
+    rows = [
+        (label, image.image_id, image.file_name, image.fold, image.reason, dice)
+        for image in images
+        for label, dice in image.dice.items()
+    ]
+    return pd.DataFrame(rows, columns=["model", "image_id", "file_name", "fold", "reason", "dice"])
+
+
+def draw_qualitative_grid(
+    caption: Caption,
+    images: Sequence[ChosenImage],
+    label: str,
+    rows: Mapping[int, ComparisonRow],
+    categories: Sequence[Category],
+) -> Figure:
+    """Draw one model: a row an image, with its truth, panoptic, instance and semantic results beside it.
+
+    Args:
+        caption: Of the dataset, with its attribution.
+        images: From top to bottom.
+        label: The model.
+        rows: Images and predictions, by image id.
+        categories: Names and colours of the classes.
+    """
+    own = caption.of(
+        label,
+        f"Instances: the best {MOST_INSTANCES} with a score of at least {LEAST_INSTANCE_SCORE:g}, and their "
+        "scores. Semantic: the largest class value of each pixel.",
+        _DICE_NOTE,
+    )
+    cells = [
+        [
+            image_cell(row),
+            segments_cell(row, row.target, categories),
+            segments_cell(row, row.prediction.panoptic, categories),
+            instances_cell(row, categories),
+            heat_cell(row),
+        ]
+        for row in (rows[image.image_id] for image in images)
+    ]
+    titles = ["Image", "Ground truth", "Panoptic", "Instances", "Semantic"]
+    names = [_row_name(image, image.dice[label]) for image in images]
+    return _draw_grid(own, titles, names, cells, categories, with_scale=True)
+
+
+def draw_model_comparison(
+    caption: Caption,
+    images: Sequence[ChosenImage],
+    rows_of_models: Mapping[str, Mapping[int, ComparisonRow]],
+    categories: Sequence[Category],
+) -> Figure:
+    """Draw all models: a row an image; image, truth and each model's panoptic result beside each other.
+
+    Args:
+        caption: Of the dataset, with its attribution.
+        images: From top to bottom.
+        rows_of_models: Images and predictions, by model and image id.
+        categories: Names and colours of the classes.
+    """
+    own = caption.of("Panoptic results", _DICE_NOTE)
+    cells = []
+    for image in images:
+        predicted = [rows[image.image_id] for rows in rows_of_models.values()]
+        cells.append(
+            [
+                image_cell(predicted[0]),
+                segments_cell(predicted[0], predicted[0].target, categories),
+                *(segments_cell(row, row.prediction.panoptic, categories) for row in predicted),
+            ]
+        )
+    names = [_row_name(image, float(np.mean(list(image.dice.values())))) for image in images]
+    titles = ["Image", "Ground truth", *rows_of_models]
+    return _draw_grid(own, titles, names, cells, categories, with_scale=False)
+
+
+_DICE_NOTE = "Beside each row: why the image was chosen, its Dice (mean of the models shown), and its file."
+
+
+def with_attribution(caption: Caption, note: str | None) -> Caption:
+    """Add what pictures of a dataset have to carry."""
+    return caption if note is None else replace(caption, notes=(*caption.notes, note))
+
+
+def _row_name(image: ChosenImage, dice: float) -> str:
+    value = "" if math.isnan(dice) else f", Dice {100 * dice:.1f} %"
+    return f"{image.reason.capitalize()}{value}\n{image.file_name}"
+
+
+def _draw_grid(
+    caption: Caption,
+    titles: Sequence[str],
+    names: Sequence[str],
+    cells: Sequence[Sequence[Cell]],
+    categories: Sequence[Category],
+    *,
+    with_scale: bool,
+) -> Figure:
+    tallest = max(row[0].picture.shape[0] / row[0].picture.shape[1] for row in cells)
+    right = _ROOM_RIGHT if with_scale else 0.05
+    side = (FULL_WIDTH - _ROOM_LEFT - right) / len(titles)
+    legend = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker="s",
+            markersize=6,
+            color="#{:02x}{:02x}{:02x}".format(*category.color),
+            label=category.name,
+        )
+        for category in categories
+    ]
+    with figure_style():
+        figure, axes = make_sheet(
+            len(cells),
+            len(titles),
+            width=FULL_WIDTH,
+            panel_height=side * tallest,
+            room_below=0.2,
+            caption=caption,
+            legend=legend,
+        )
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
+        for (row, column), axis in np.ndenumerate(axes):
+            _draw_cell(axis, cells[row][column], side)
+            if row == 0:
+                axis.set_title(titles[column], loc="center", fontsize=SMALL + 0.5)
+            if column == 0:
+                axis.set_ylabel(names[row], fontsize=SMALL - 1, linespacing=1.3)
+        if with_scale:
+            scale = ScalarMappable(Normalize(0, 1), COLOR_MAP)
+            bar = figure.colorbar(scale, ax=axes[:, -1].tolist(), aspect=18 * len(cells), pad=0.03)
+            bar.set_label("Semantic value", fontsize=SMALL)
+            bar.outline.set_visible(False)
+            bar.ax.tick_params(length=2, labelsize=SMALL - 1)
+        settle_layout(figure)
+    return figure
+
+
+def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
+    axis.imshow(cell.picture)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    height, width = cell.picture.shape[:2]
+    pixels_per_point = max(height, width) / (72 * side)
+    letters = 1.25 * _SCORE * pixels_per_point
+    used: dict[tuple[int, int], int] = {}  # so that scores of one place stand above each other
+    for x, y, text in cell.scores:
+        place = (round(x / (2 * letters)), round(y / (2 * letters)))
+        level = used[place] = used.get(place, -1) + 1
+        axis.text(
+            min(max(x, 1.3 * letters), width - 1.3 * letters),
+            max(y - 0.4 * letters - level * letters, letters),
+            text,
+            color="white",
+            fontsize=_SCORE,
+            ha="center",
+            va="bottom",
+            path_effects=[matplotlib.patheffects.withStroke(linewidth=1.2, foreground="black")],
+        )

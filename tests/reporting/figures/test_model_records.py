@@ -1,0 +1,56 @@
+"""Records are read for the runs of a table, and refused where they are missing or of something else."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cross_validation_runs import write_measured_run
+from modise_lightning.errors import UserError
+from modise_lightning.reporting.cross_validation import make_tables
+from modise_lightning.reporting.cross_validation_models import ModelFolds
+from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.figures.model_records import ModelRecords
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> ModelFolds:
+    write_measured_run(tmp_path / "run", "m", 0, 1)
+    (table,) = make_tables(
+        find_runs([tmp_path], "error"), models=["trained"], threshold=0.5, threshold_limit=0.9, num_folds=5
+    )
+    return table.models[0]
+
+
+def test_missing_records_are_told(row: ModelFolds) -> None:
+    folder = row.runs[0].folder / "records" / "trained"
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=rf"{folder}: no records.*figures=\[threshold_ablation\]"):
+        ModelRecords.read(row)
+
+
+def test_records_of_other_images_are_told(row: ModelFolds) -> None:
+    run = row.runs[0]
+    results = {"trained": replace(run.results["trained"], num_images=7)}
+    with pytest.raises(UserError, match="records of 6 images, but the results beside them are of 7"):
+        ModelRecords.read(ModelFolds("m", "trained", {0: replace(run, results=results)}, 0.5))
+
+
+def test_things_have_instances_or_an_average_precision(row: ModelFolds) -> None:
+    assert ModelRecords.read(row).things == [(0, "benign"), (1, "malignant")]
+    run = row.runs[0]
+    result = run.results["trained"]
+    undefined = {name: [float("nan")] * 19 for name in result.category_names}
+    results = {"trained": replace(result, average_precision_by_category=undefined)}
+    stuff = ModelFolds("m", "trained", {0: replace(run, results=results)}, 0.5)
+    assert ModelRecords.read(stuff).isthing == [True, True]  # they have instances
+    path = run.folder / "records" / "trained"
+    for name in ("instances", "overlaps"):
+        lines = (path / f"{name}.csv").read_text().splitlines(keepends=True)
+        (path / f"{name}.csv").write_text("".join(line for line in lines if ",instance," not in line))
+    assert ModelRecords.read(stuff).isthing == [False, False]
+    (detections,) = ModelRecords.read(stuff).detections(pooling="average", max_detections=100)
+    assert len(detections.scores) == len(detections.truth_labels) == 0

@@ -1,0 +1,115 @@
+"""The figures command, on runs that the tests write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import pytest
+from omegaconf import DictConfig
+
+from cross_validation_runs import write_chosen_run, write_crashed_run, write_measured_run
+from modise_lightning.errors import UserError
+from modise_lightning.figures import figures
+
+Compose = Callable[..., DictConfig]
+NAMES = ["threshold_ablation", "precision_recall", "froc", "calibration", "confusion"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models of two folds, one run of which crashed, and a run on another dataset."""
+    folder = tmp_path_factory.mktemp("multirun")
+    for job, (name, shift, fold) in enumerate([("good", 0, 0), ("good", 0, 1), ("bad", 2, 0)]):
+        write_measured_run(folder / str(job), name, fold, shift, num_folds=2)
+    write_crashed_run(folder / "3", {"name": "bad", "fold": 1})
+    write_measured_run(folder / "4", "good", 0, 0, dataset="patients", synthetic=False, num_folds=2)
+    return folder
+
+
+def test_each_dataset_has_its_figures(
+    runs: Path, compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = figures(compose_config("figures", [f"runs={runs}"], tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
+    assert {path.name for path in written} == {
+        f"{dataset}_{name}.{ending}"
+        for dataset in ("phantom", "patients")
+        for name in NAMES
+        for ending in ("pdf", "png", "csv")
+    }
+    printed = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "phantom, SYNTHETIC: bad (1/2 folds), good (2/2 folds)",
+        "patients: good",
+        "left no results",
+    ):
+        assert text in printed
+    assert all(str(path) in printed for path in written)
+    for path in written:
+        if path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
+        elif path.suffix == ".png":
+            height, width = cv2.imread(str(path)).shape[:2]
+            assert width > 600
+            assert height > 400
+        else:
+            own = pd.read_csv(path)
+            assert own["dataset"].unique().tolist() == [path.name.split("_")[0]]
+            assert set(own["model"]) == ({"good"} if "patients" in path.name else {"good", "bad"})
+
+
+def test_pooled_folds_and_other_formats(runs: Path, compose_config: Compose, tmp_path: Path) -> None:
+    overrides = [
+        f"runs=[{runs / '0'},{runs / '1'}]",
+        "folds=pool",
+        "figures=[froc,precision_recall]",
+        "formats=[svg]",
+    ]
+    written = figures(compose_config("figures", overrides, tmp_path))
+    assert [path.name for path in written] == [
+        "phantom_froc.svg",
+        "phantom_froc.csv",
+        "phantom_precision_recall.svg",
+        "phantom_precision_recall.csv",
+    ]
+    assert "in one ranking" in written[0].read_text()
+    assert pd.read_csv(written[3])["precision_std"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["figures=[frok]"], "figures.0: .*'threshold_ablation'.*found 'frok'"),
+        (["formats=[jpg]"], "formats.0: .*found 'jpg'"),
+        (["froc.operating_points=[2,1]"], r"froc\.operating_points: .*rise"),
+        (["froc.threshold=0"], r"froc\.threshold"),
+        (["precision_recall.thresholds=[]"], r"precision_recall\.thresholds"),
+        (["folds=mean"], "folds: .*found 'mean'"),
+        (["runs=nowhere"], "no folder 'nowhere'"),
+        (["models=[untrained]"], "no run has results of untrained"),
+    ],
+)
+def test_a_wrong_setting_is_told(
+    overrides: list[str], message: str, runs: Path, compose_config: Compose, tmp_path: Path
+) -> None:
+    config = compose_config("figures", [f"runs={runs}", *overrides], tmp_path)
+    with pytest.raises(UserError, match=message):
+        figures(config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_without_records_have_an_ablation_only(compose_config: Compose, tmp_path: Path) -> None:
+    write_chosen_run(tmp_path / "run", "m", 0, [0.3, 0.2, 0.1])
+    overrides = [f"runs={tmp_path / 'run'}", "formats=[svg]"]
+    with pytest.raises(UserError, match="no records"):
+        figures(compose_config("figures", overrides, tmp_path / "out"))
+    written = figures(
+        compose_config("figures", [*overrides, "figures=[threshold_ablation]"], tmp_path / "out")
+    )
+    assert [path.name for path in written] == [
+        "phantom_threshold_ablation.svg",
+        "phantom_threshold_ablation.csv",
+    ]
