@@ -29,23 +29,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_dataset_has_its_figures(
-    runs: Path, compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_all_figures_are_written(
+    runs: Path,
+    compose_config: Compose,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    written = figures(compose_config("figures", [f"runs={runs}"], tmp_path))
+    caplog.set_level("INFO")  # as a command's log
+    folders = ",".join(str(runs / str(job)) for job in range(4))
+    written = figures(compose_config("figures", [f"runs=[{folders}]"], tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
     assert {path.name for path in written} == {
-        f"{dataset}_{name}.{ending}"
-        for dataset in ("phantom", "patients")
-        for name in NAMES
-        for ending in ("pdf", "png", "csv")
+        f"phantom_{name}.{ending}" for name in NAMES for ending in ("pdf", "png", "csv")
     }
+    assert not [record for record in caplog.records if record.name.startswith("fontTools")]
     printed = " ".join(capsys.readouterr().out.split())
-    for text in (
-        "phantom, SYNTHETIC: bad (1/2 folds), good (2/2 folds)",
-        "patients: good",
-        "left no results",
-    ):
+    for text in ("phantom, SYNTHETIC: bad (1/2 folds), good (2/2 folds)", "left no results"):
         assert text in printed
     assert all(str(path) in printed for path in written)
     for path in written:
@@ -56,9 +56,21 @@ def test_each_dataset_has_its_figures(
             assert width > 600
             assert height > 400
         else:
-            own = pd.read_csv(path)
-            assert own["dataset"].unique().tolist() == [path.name.split("_")[0]]
-            assert set(own["model"]) == ({"good"} if "patients" in path.name else {"good", "bad"})
+            assert set(pd.read_csv(path)["model"]) == {"good", "bad"}
+
+
+def test_datasets_share_no_figure(runs: Path, compose_config: Compose, tmp_path: Path) -> None:
+    overrides = [f"runs={runs}", "figures=[confusion]", "formats=[svg]"]
+    written = figures(compose_config("figures", overrides, tmp_path))
+    assert [path.name for path in written] == [
+        f"{dataset}_confusion.{ending}" for dataset in ("patients", "phantom") for ending in ("svg", "csv")
+    ]
+    assert "SYNTHETIC" not in written[0].read_text()
+    assert "SYNTHETIC" in written[2].read_text()
+    for path, synthetic in ((written[1], False), (written[3], True)):
+        own = pd.read_csv(path)
+        assert own["dataset"].unique().tolist() == [path.name.split("_")[0]]
+        assert own["synthetic"].unique().tolist() == [synthetic]
 
 
 def test_pooled_folds_and_other_formats(runs: Path, compose_config: Compose, tmp_path: Path) -> None:
@@ -90,6 +102,12 @@ def test_pooled_folds_and_other_formats(runs: Path, compose_config: Compose, tmp
         (["folds=mean"], "folds: .*found 'mean'"),
         (["runs=nowhere"], "no folder 'nowhere'"),
         (["models=[untrained]"], "no run has results of untrained"),
+        (["figures=[qualitative_grid]"], r"best\.ckpt: no checkpoint"),
+        (["figures=[qualitative_grid]", "qualitative_grid.images=[7]"], "no fold has tested image 7 with"),
+        (
+            [f"qualitative_grid.{part}=0" for part in ("best", "median", "worst")],
+            "qualitative_grid: .*no image would be shown",
+        ),
     ],
 )
 def test_a_wrong_setting_is_told(

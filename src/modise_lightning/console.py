@@ -12,6 +12,7 @@ _LOUD_LOGGERS = (
     "transformers",
     "httpx",
     "fsspec",
+    "fontTools",
 )
 # Expected here: frozen parts stay in evaluation mode; the run folder already holds other files; the test has
 # a trainer of its own; small datasets have few batches, and load fast enough without worker processes.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from modise_lightning.reporting.comparison import (
@@ -18,10 +19,12 @@ from modise_lightning.reporting.comparison import (
     resize_segments,
 )
 from modise_lightning.reporting.overlay import draw_instances, draw_overlay, to_grey_picture
+from modise_lightning.reporting.text import Color
 from modise_lightning.structures import Category, PanopticSegmentation
 
 # Pixels of a picture's longer side; chosen: 500 an inch across five columns of a page.
 _LONGER_SIDE = 720
+_SMOOTHING = 2.5  # pixels: a mask has stairs for slopes
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,13 @@ class Cell:
 
     Attributes:
         picture: (H, W, 3) RGB.
+        outlines: Lines to draw over it, which stay sharp in print: where a segment is, (H, W) in [0, 1] with
+            its border at 0.5, and its RGB colour.
         scores: Texts to write into it: the top middle of a segment (x, y) in pixels, and its score.
     """
 
     picture: NDArray[np.uint8]
+    outlines: list[tuple[NDArray[np.float32], Color]] = field(default_factory=list)
     scores: list[tuple[float, float, str]] = field(default_factory=list)
 
 
@@ -55,7 +61,8 @@ def segments_cell(row: ComparisonRow, segments: PanopticSegmentation, categories
     """Show segments, of the truth or of the panoptic result, in the colours of their classes."""
     image = resized_image(row)
     resized = resize_segments(segments, *image.shape)
-    return Cell(draw_overlay(image, resized, categories, show_labels=False))
+    picture = draw_overlay(image, resized, categories, show_labels=False)
+    return Cell(picture, _outlines(resized.masks, resized.labels, categories))
 
 
 def instances_cell(row: ComparisonRow, categories: Sequence[Category]) -> Cell:
@@ -66,7 +73,9 @@ def instances_cell(row: ComparisonRow, categories: Sequence[Category]) -> Cell:
     for mask, score in zip(instances.masks.cpu().numpy(), instances.scores.tolist(), strict=True):
         x, y, width, _ = cv2.boundingRect(mask.astype(np.uint8))
         scores.append((x + width / 2, float(y), f"{score:.2f}"))
-    return Cell(draw_instances(image, instances, categories, show_labels=False), scores)
+    picture = draw_instances(image, instances, categories, show_labels=False)
+    # From the lowest score up, as they are drawn.
+    return Cell(picture, _outlines(instances.masks, instances.labels, categories)[::-1], scores)
 
 
 def heat_cell(row: ComparisonRow) -> Cell:
@@ -78,3 +87,11 @@ def heat_cell(row: ComparisonRow) -> Cell:
     colors = matplotlib.colormaps[COLOR_MAP](values)[..., :3] * 255
     mixed = (1 - HEAT) * to_grey_picture(image) + HEAT * colors
     return Cell(np.asarray(mixed.round().clip(0, 255), dtype=np.uint8))
+
+
+def _outlines(
+    masks: torch.Tensor, labels: torch.Tensor, categories: Sequence[Category]
+) -> list[tuple[NDArray[np.float32], Color]]:
+    smooth = [cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _SMOOTHING) for mask in masks.cpu().numpy()]
+    colors = [categories[label].color for label in labels.tolist()]
+    return [(np.asarray(mask, dtype=np.float32), color) for mask, color in zip(smooth, colors, strict=True)]

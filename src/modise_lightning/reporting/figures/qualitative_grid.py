@@ -33,6 +33,7 @@ from modise_lightning.reporting.figures.grid_cells import (
 from modise_lightning.reporting.figures.image_choice import ChosenImage
 from modise_lightning.reporting.figures.sheet import FULL_WIDTH, make_sheet, settle_layout
 from modise_lightning.reporting.figures.style import SMALL, figure_style
+from modise_lightning.reporting.text import Color
 from modise_lightning.structures import Category
 
 _SCORE = 5.0  # points
@@ -167,7 +168,7 @@ def _draw_grid(
             linestyle="none",
             marker="s",
             markersize=6,
-            color="#{:02x}{:02x}{:02x}".format(*category.color),
+            color=_hex(category.color),
             label=category.name,
         )
         for category in categories
@@ -202,6 +203,10 @@ def _draw_grid(
 
 def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
     axis.imshow(cell.picture)
+    for mask, color in cell.outlines:
+        if mask.max() > 0.5:
+            axis.contour(mask, levels=[0.5], colors="black", linewidths=1.5, alpha=0.5)
+            axis.contour(mask, levels=[0.5], colors=[_hex(color)], linewidths=0.9)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.grid(False)
@@ -223,3 +228,7 @@ def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
             va="bottom",
             path_effects=[matplotlib.patheffects.withStroke(linewidth=1.2, foreground="black")],
         )
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
