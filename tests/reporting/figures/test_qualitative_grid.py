@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.figures.caption import Caption
 from modise_lightning.reporting.figures.grid_cells import (
+    Score,
     heat_cell,
     image_cell,
     instances_cell,
@@ -20,6 +21,7 @@ from modise_lightning.reporting.figures.grid_cells import (
 )
 from modise_lightning.reporting.figures.image_choice import ChosenImage
 from modise_lightning.reporting.figures.qualitative_grid import (
+    _places,
     draw_model_comparison,
     draw_qualitative_grid,
     qualitative_data,
@@ -79,7 +81,13 @@ def test_a_grid_has_a_row_an_image_and_a_column_a_result() -> None:
     titles = [axis.get_title("center") for axis in figure.axes[:10]]
     assert titles[:5] == ["Image", "Ground truth", "Panoptic", "Instances", "Semantic"]
     said = words(figure)
-    for text in ("Best, Dice 90.0 %\na.png", "Worst\nb.png", "benign", "malignant", "m, patients (2 images)"):
+    for text in (
+        "Best, Dice 90.0 %\na.png",
+        "Worst\nb.png",
+        "benign",
+        "malignant",
+        "Predictions of m, patients (2 images)",
+    ):
         assert text in said
     colors = [outline_colors(figure, panel) for panel in range(5)]
     sky, orange = (to_hex(np.array(color) / 255) for color in (SKY, ORANGE))
@@ -89,6 +97,7 @@ def test_a_grid_has_a_row_an_image_and_a_column_a_result() -> None:
     high, low = figure.axes[8].texts
     assert (high.get_text(), low.get_text()) == ("0.80", "0.70")
     assert high.get_position()[1] > low.get_position()[1] + 10
+    assert to_hex(high.get_color()) == orange
 
 
 def test_cells_show_what_they_are_of() -> None:
@@ -106,6 +115,26 @@ def test_cells_show_what_they_are_of() -> None:
             assert (cell.picture[pixel] != plain[pixel]).any() == (where == changed)
     heat = heat_cell(one).picture
     assert heat[inside["predicted"]].mean() > 150 > 60 > heat[inside["truth"]].mean()
+
+
+def test_scores_stay_apart_and_in_the_picture() -> None:
+    letters, size = 20.0, 200
+    for left, top in [(100, 100), (0, 0), (199, 0), (100, 199)]:
+        scores = [Score(left, top, "0.50", SKY)] * 5
+        places = _places(scores, size, size, letters)
+        assert all(letters <= y <= size and letters <= x <= size - letters for x, y in places)
+        ys = sorted(y for _, y in places)
+        assert min(np.diff(ys)) >= 0.99 * letters
+    apart = _places([Score(40, 100, "0.50", SKY), Score(160, 100, "0.40", SKY)], size, size, letters)
+    assert apart[0][1] == apart[1][1] == 94
+
+
+def test_a_score_stands_at_the_largest_part() -> None:
+    one = row()
+    one.prediction.instances.masks[0, 0, 0] = True
+    (score,) = instances_cell(one, CATEGORIES).scores
+    assert score.y == pytest.approx(20 * 12, abs=12)
+    assert score.x == pytest.approx(30 * 12, abs=12)
 
 
 def test_models_stand_beside_each_other() -> None:

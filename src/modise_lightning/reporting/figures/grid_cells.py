@@ -28,6 +28,23 @@ _SMOOTHING = 2.5  # pixels: a mask has stairs for slopes
 
 
 @dataclass(frozen=True)
+class Score:
+    """A score to write above its segment.
+
+    Attributes:
+        x: Middle of the segment's largest part in pixels.
+        y: Its top.
+        text: What to write.
+        color: RGB of the class.
+    """
+
+    x: float
+    y: float
+    text: str
+    color: Color
+
+
+@dataclass(frozen=True)
 class Cell:
     """One picture.
 
@@ -35,12 +52,12 @@ class Cell:
         picture: (H, W, 3) RGB.
         outlines: Lines to draw over it, which stay sharp in print: where a segment is, (H, W) in [0, 1] with
             its border at 0.5, and its RGB colour.
-        scores: Texts to write into it: the top middle of a segment (x, y) in pixels, and its score.
+        scores: Of the segments, from the highest down.
     """
 
     picture: NDArray[np.uint8]
     outlines: list[tuple[NDArray[np.float32], Color]] = field(default_factory=list)
-    scores: list[tuple[float, float, str]] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
 
 
 def resized_image(row: ComparisonRow) -> NDArray[np.float32]:
@@ -70,9 +87,12 @@ def instances_cell(row: ComparisonRow, categories: Sequence[Category]) -> Cell:
     image = resized_image(row)
     instances = best_instances(row.prediction.instances, *image.shape)
     scores = []
-    for mask, score in zip(instances.masks.cpu().numpy(), instances.scores.tolist(), strict=True):
-        x, y, width, _ = cv2.boundingRect(mask.astype(np.uint8))
-        scores.append((x + width / 2, float(y), f"{score:.2f}"))
+    for mask, label, score in zip(
+        instances.masks.cpu().numpy(), instances.labels.tolist(), instances.scores.tolist(), strict=True
+    ):
+        if mask.any():
+            x, y = _top_middle(mask)
+            scores.append(Score(x, y, f"{score:.2f}", categories[label].color))
     picture = draw_instances(image, instances, categories, show_labels=False)
     # From the lowest score up, as they are drawn.
     return Cell(picture, _outlines(instances.masks, instances.labels, categories)[::-1], scores)
@@ -87,6 +107,14 @@ def heat_cell(row: ComparisonRow) -> Cell:
     colors = matplotlib.colormaps[COLOR_MAP](values)[..., :3] * 255
     mixed = (1 - HEAT) * to_grey_picture(image) + HEAT * colors
     return Cell(np.asarray(mixed.round().clip(0, 255), dtype=np.uint8))
+
+
+def _top_middle(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Find where the largest part of a mask begins."""
+    _, _, parts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    largest = parts[1 + int(parts[1:, cv2.CC_STAT_AREA].argmax())]
+    x, y, width = (int(largest[index]) for index in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_WIDTH))
+    return x + width / 2, float(y)
 
 
 def _outlines(

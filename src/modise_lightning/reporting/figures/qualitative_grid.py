@@ -25,6 +25,7 @@ from modise_lightning.reporting.comparison import (
 from modise_lightning.reporting.figures.caption import Caption
 from modise_lightning.reporting.figures.grid_cells import (
     Cell,
+    Score,
     heat_cell,
     image_cell,
     instances_cell,
@@ -86,7 +87,7 @@ def draw_qualitative_grid(
         categories: Names and colours of the classes.
     """
     own = caption.of(
-        label,
+        f"Predictions of {label}",
         f"Instances: the best {MOST_INSTANCES} with a score of at least {LEAST_INSTANCE_SCORE:g}, and their "
         "scores. Semantic: the largest class value of each pixel.",
         _DICE_NOTE,
@@ -212,22 +213,50 @@ def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
     axis.grid(False)
     axis.spines[:].set_visible(False)
     height, width = cell.picture.shape[:2]
-    pixels_per_point = max(height, width) / (72 * side)
-    letters = 1.25 * _SCORE * pixels_per_point
-    used: dict[tuple[int, int], int] = {}  # so that scores of one place stand above each other
-    for x, y, text in cell.scores:
-        place = (round(x / (2 * letters)), round(y / (2 * letters)))
-        level = used[place] = used.get(place, -1) + 1
+    letters = 1.25 * _SCORE * max(height, width) / (72 * side * max(1, height / width))
+    for score, (x, y) in zip(cell.scores, _places(cell.scores, height, width, letters), strict=True):
         axis.text(
-            min(max(x, 1.3 * letters), width - 1.3 * letters),
-            max(y - 0.4 * letters - level * letters, letters),
-            text,
-            color="white",
+            x,
+            y,
+            score.text,
+            color=_hex(score.color),
             fontsize=_SCORE,
+            fontweight="bold",
             ha="center",
             va="bottom",
-            path_effects=[matplotlib.patheffects.withStroke(linewidth=1.2, foreground="black")],
+            path_effects=[matplotlib.patheffects.withStroke(linewidth=1.4, foreground="black")],
         )
+
+
+def _places(scores: Sequence[Score], height: int, width: int, letters: float) -> list[tuple[float, float]]:
+    """Place each score above its segment, or as near to that as leaves the others readable.
+
+    Args:
+        scores: The first one has the first choice.
+        height: Of the picture in pixels.
+        width: Of the picture in pixels.
+        letters: Height of a line of text in pixels.
+
+    Returns:
+        Bottom middle of each text in pixels.
+    """
+    places: list[tuple[float, float]] = []
+    for score in scores:
+        x = min(max(score.x, 1.3 * letters), width - 1.3 * letters)
+        above = max(score.y - 0.3 * letters, letters)
+        heights = [above - level * letters for level in range(len(scores))]
+        heights += [above + level * letters for level in range(1, len(scores))]
+        free = [
+            y
+            for y in heights
+            if letters <= y <= height
+            and not any(
+                abs(x - other_x) < 2.5 * letters and abs(y - other_y) < 0.99 * letters
+                for other_x, other_y in places
+            )
+        ]
+        places.append((x, free[0] if free else above))
+    return places
 
 
 def _hex(color: Color) -> str:
