@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -94,15 +95,29 @@ def test_words_are_inside_the_sheet_and_real_images_are_not_called_synthetic(
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
-    sheet = figure.bbox
-    for text in [
-        *figure.texts,
-        *(text for axis in figure.axes for text in (axis.xaxis.label, axis.yaxis.label)),
-    ]:
+    labels = [label for axis in figure.axes for label in (axis.xaxis.label, axis.yaxis.label)]
+    titles = [title for axis in figure.axes for title in axis.get_children() if isinstance(title, Text)]
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    for text in (*figure.texts, *labels, *titles, *legends):
         if text.get_text():
             box = text.get_window_extent(renderer)
+            sheet = figure.bbox
             inside = box.x0 >= sheet.x0 and box.x1 <= sheet.x1 and box.y0 >= sheet.y0 and box.y1 <= sheet.y1
             assert inside, text.get_text()
+
+
+def test_titles_of_panels_stand_apart(table: DatasetTable, models: list[ModelRecords]) -> None:
+    data = froc_data(models, threshold=0.1, operating_points=POINTS, folds="average", max_detections=100)
+    long = {"benign": "a class of many words, such as non-mass enhancement", "malignant": "b" * 60}
+    data["class"] = data["class"].replace(long)
+    figure = draw_froc(table, data, threshold=0.1, folds="average")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [axis._left_title.get_window_extent(canvas.get_renderer()) for axis in figure.axes]  # type: ignore[attr-defined]
+    for left, right in pairwise(boxes):
+        assert left.x1 < right.x0
+    assert boxes[-1].x1 <= figure.bbox.x1
+    assert figure.axes[1].get_title("left").endswith("…")
 
 
 @pytest.mark.parametrize(

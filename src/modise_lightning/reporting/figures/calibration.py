@@ -14,7 +14,13 @@ from modise_lightning.metrics.calibration import measure_reliability
 from modise_lightning.reporting.cross_validation import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.model_records import ModelRecords
-from modise_lightning.reporting.figures.sheet import FULL_WIDTH, letter_panels, make_sheet, settle_layout
+from modise_lightning.reporting.figures.sheet import (
+    FULL_WIDTH,
+    fit_titles,
+    letter_panels,
+    make_sheet,
+    settle_layout,
+)
 from modise_lightning.reporting.figures.style import ACCENT, FAINT, SMALL, figure_style
 
 _CONFIDENCE = 0.95  # of the intervals; usual
@@ -119,6 +125,7 @@ def draw_calibration(table: DatasetTable, data: pd.DataFrame, *, least_score: fl
             lower.tick_params(labelbottom=True)
         letter_panels(axes[::2])
         settle_layout(figure)
+        fit_titles(figure, axes[::2])
     return figure
 
 

@@ -15,7 +15,13 @@ from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.reporting.cross_validation import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.model_records import ModelRecords
-from modise_lightning.reporting.figures.sheet import FULL_WIDTH, letter_panels, make_sheet, settle_layout
+from modise_lightning.reporting.figures.sheet import (
+    FULL_WIDTH,
+    fit_titles,
+    letter_panels,
+    make_sheet,
+    settle_layout,
+)
 from modise_lightning.reporting.figures.style import INK, SMALL, figure_style
 
 MISSED = "missed"  # column of true segments that nothing was predicted for
@@ -97,6 +103,7 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
             axis.tick_params(length=0, labelbottom=position + columns >= len(models))
         letter_panels(axes)
         settle_layout(figure)
+        fit_titles(figure, axes)
     return figure
 
 

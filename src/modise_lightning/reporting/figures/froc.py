@@ -19,6 +19,7 @@ from modise_lightning.reporting.figures.panel_text import write_areas
 from modise_lightning.reporting.figures.sheet import (
     FULL_WIDTH,
     draw_band,
+    fit_titles,
     letter_panels,
     make_sheet,
     model_legend,
@@ -76,7 +77,7 @@ def draw_froc(table: DatasetTable, data: pd.DataFrame, *, threshold: float, fold
     """
     models = [row.label for row in table.models]
     categories = data["class"].unique().tolist()
-    columns = min(len(categories), 4 if len(categories) % 3 else 3)
+    columns = len(categories) if len(categories) <= 4 else 3
     rows = -(-len(categories) // columns)
     points = data.loc[data["operating_point"], "false_positives_per_image"].unique()
     caption = caption_of(table).of(
@@ -122,8 +123,10 @@ def draw_froc(table: DatasetTable, data: pd.DataFrame, *, threshold: float, fold
             axis.set_title(category)
             axis.set_xlabel("False positives per image" if position + columns >= len(categories) else "")
             axis.set_ylabel("Sensitivity" if position % columns == 0 else "")
+            axis.tick_params(labelbottom=position + columns >= len(categories))
         letter_panels(axes)
         settle_layout(figure)
+        fit_titles(figure, axes)
     return figure
 
 

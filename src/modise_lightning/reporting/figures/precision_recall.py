@@ -18,6 +18,7 @@ from modise_lightning.reporting.figures.panel_text import write_areas
 from modise_lightning.reporting.figures.sheet import (
     FULL_WIDTH,
     draw_band,
+    fit_titles,
     letter_panels,
     make_sheet,
     model_legend,
@@ -103,6 +104,7 @@ def draw_precision_recall(table: DatasetTable, data: pd.DataFrame, *, folds: Fol
             axis.yaxis.set_major_locator(MultipleLocator(0.2))
         letter_panels(axes)
         settle_layout(figure)
+        fit_titles(figure, axes)
     return figure
 
 

@@ -32,7 +32,7 @@ from modise_lightning.reporting.figures.grid_cells import (
     segments_cell,
 )
 from modise_lightning.reporting.figures.image_choice import ChosenImage
-from modise_lightning.reporting.figures.sheet import FULL_WIDTH, make_sheet, settle_layout
+from modise_lightning.reporting.figures.sheet import FULL_WIDTH, fit_titles, make_sheet, settle_layout
 from modise_lightning.reporting.figures.style import SMALL, figure_style
 from modise_lightning.reporting.text import Color
 from modise_lightning.structures import Category
@@ -199,6 +199,7 @@ def _draw_grid(
             bar.outline.set_visible(False)
             bar.ax.tick_params(length=2, labelsize=SMALL - 1)
         settle_layout(figure)
+        fit_titles(figure, axes)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ FULL_WIDTH = 7.2  # inches, across both columns of a page
 _MARGIN = 0.08  # inches
 _LINE_HEIGHT = 1.45  # of the letter size
 _DIGITS = 5  # of a position as a part of the sheet: far below a printer's dot
+_LEAST_TITLE = 5.5  # points
 _HINTING = 1.04  # letters on the screen are up to so much wider than their outlines
 _BAND = 0.13  # opacity
 _SYNTHETIC = "SYNTHETIC IMAGES, NOT PATIENTS"
@@ -58,7 +60,7 @@ def make_sheet(
     heading = _text_width(title, TITLE, bold=True) + (
         _text_width(_SYNTHETIC, SMALL, bold=True) + 0.5 if caption.synthetic else 0
     )
-    width = max(width, heading + 2 * _MARGIN)
+    width = max(width, heading + 2 * _MARGIN, _widest(legend) + 2 * _MARGIN)
     notes = _wrap(" ".join(caption.notes), width - 2 * _MARGIN)
     warning = _wrap(caption.warning, width - 2 * _MARGIN)
     legend_columns, legend_rows = _legend_shape(legend, width)
@@ -138,6 +140,30 @@ def letter_panels(axes: NDArray[Any]) -> None:
         axis.set_title(f"{chr(ord('a') + index)}   {axis.get_title('left')}")
 
 
+def fit_titles(figure: Figure, axes: NDArray[Any]) -> None:
+    """Make the titles of all panels small enough to stand beside each other; the longest may be cut.
+
+    Args:
+        figure: The sheet, with its layout settled.
+        axes: (rows, columns) panels.
+    """
+    lefts = [axis.get_position().x0 for axis in axes[0]]
+    # A title may reach over its panel, up to the next one or the sheet's border.
+    reach = min(right - left for left, right in pairwise([*lefts, 1.0]))
+    room = 0.96 * figure.get_figwidth() * reach - _MARGIN
+    titles = [title for axis in axes.flat for title in (axis.title, axis._left_title) if title.get_text()]
+    sizes = [
+        title.get_fontsize() * room / _text_width(title.get_text(), title.get_fontsize(), bold=True)
+        for title in titles
+    ]
+    for title in titles:
+        title.set_fontsize(max(_LEAST_TITLE, min(title.get_fontsize(), *sizes)))
+        text = title.get_text()
+        while _text_width(title.get_text(), title.get_fontsize(), bold=True) > room and text:
+            text = text[:-1]
+            title.set_text(f"{text}…")
+
+
 def settle_layout(figure: Figure) -> None:
     """Place the panels once and for all.
 
@@ -156,11 +182,14 @@ def settle_layout(figure: Figure) -> None:
 def _legend_shape(legend: Sequence[Line2D], width: float) -> tuple[int, int]:
     if not legend:
         return 1, 0
-    widest = max(_text_width(str(line.get_label()), TEXT) for line in legend) + 0.65
-    columns = max(1, min(len(legend), int((width - 2 * _MARGIN) / widest)))
+    columns = max(1, min(len(legend), int((width - 2 * _MARGIN) / _widest(legend))))
     rows = math.ceil(len(legend) / columns)
     # As few columns as that many rows need, so that the rows are even.
     return math.ceil(len(legend) / rows), rows
+
+
+def _widest(legend: Sequence[Line2D]) -> float:
+    return max((_text_width(str(line.get_label()), TEXT) + 0.65 for line in legend), default=0.0)
 
 
 def _inches(size: float, lines: int) -> float:

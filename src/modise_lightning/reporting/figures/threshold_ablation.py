@@ -12,6 +12,7 @@ from modise_lightning.reporting.figures.caption import caption_of, fold_note
 from modise_lightning.reporting.figures.sheet import (
     FULL_WIDTH,
     draw_band,
+    fit_titles,
     letter_panels,
     make_sheet,
     model_legend,
@@ -84,4 +85,5 @@ def draw_threshold_ablation(table: DatasetTable) -> Figure:
             axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         letter_panels(axes)
         settle_layout(figure)
+        fit_titles(figure, axes)
     return figure
