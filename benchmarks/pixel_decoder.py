@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
-from modise_lightning.mask_generator import pixel_decoder
-from modise_lightning.mask_generator.deformable_attention import Formulation
-from modise_lightning.mask_generator.pixel_decoder import PixelDecoder, choose_formulation
+from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 
 # Image size, batch, channels, heads, layers, feed-forward width, repeats.
 SETTINGS = {
@@ -58,17 +56,9 @@ def measure(name: str, device: torch.device, table: Table) -> None:
         for stride in (4, 8, 16, 32)
     ]
 
-    def ours(formulation: Formulation) -> Callable[[], None]:
-        def run() -> None:
-            pixel_decoder.choose_formulation = lambda tokens: formulation
-            step(own, features)
-
-        return run
-
     sides: dict[str, Callable[[], None]] = {
         "transformers": lambda: step(theirs, features),
-        "grid_sample": ours("grid_sample"),
-        "gather": ours("gather"),
+        "modise_lightning": lambda: step(own, features),
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     memory: dict[str, float] = {}
@@ -84,14 +74,12 @@ def measure(name: str, device: torch.device, table: Table) -> None:
                 memory[side] = torch.cuda.max_memory_allocated() / 2**20
             if repeat:  # The first one warms up.
                 seconds[side].append(time.perf_counter() - start)
-    tokens = torch.empty(batch, sum((size // stride) ** 2 for stride in (8, 16, 32)), 1, device=device)
-    chosen = choose_formulation(tokens)
     base = statistics.median(seconds["transformers"])
     for side, each in seconds.items():
         median = statistics.median(each)
         table.add_row(
             f"{size} px, batch {batch}, {channels} channels, {layers} layers",
-            side + (" (chosen)" if side == chosen else ""),
+            side,
             f"{median * 1000:.0f}",
             f"{base / median:.2f}",
             f"{memory[side]:.0f}" if side in memory else "-",
@@ -104,7 +92,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(SETTINGS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    table = Table("setting", "formulation", "median ms", "times faster", "peak MiB (CUDA)")
+    table = Table("setting", "decoder", "median ms", "times faster", "peak MiB (CUDA)")
     for name in [arguments.only] if arguments.only else SETTINGS:
         measure(name, torch.device(arguments.device), table)
     Console().print(table)

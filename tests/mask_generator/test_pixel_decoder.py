@@ -9,12 +9,10 @@ from transformers.models.mask2former.modeling_mask2former import (
     multi_scale_deformable_attention,
 )
 
-from modise_lightning.mask_generator import pixel_decoder
-from modise_lightning.mask_generator.deformable_attention import Formulation, Levels, sample
+from modise_lightning.mask_generator.deformable_attention import Levels, sample
 from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 
 CHANNELS = (6, 8, 10, 12)
-FORMULATIONS: tuple[Formulation, ...] = ("grid_sample", "gather")
 
 
 def build() -> tuple[PixelDecoder, Mask2FormerPixelDecoder]:
@@ -48,12 +46,8 @@ def pyramid(height: int, width: int, batch: int = 2) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("formulation", FORMULATIONS)
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (128, 32)])
-def test_outputs_and_gradients_equal_transformers(
-    formulation: Formulation, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pixel_decoder, "choose_formulation", lambda tokens: formulation)
+def test_outputs_and_gradients_equal_transformers(size: tuple[int, int]) -> None:
     own, theirs = build()
     found_inputs, expected_inputs = pyramid(*size), pyramid(*size)
     found, expected = own(found_inputs), theirs(expected_inputs)
@@ -86,15 +80,14 @@ def test_trains_after_a_pass_in_inference_mode_and_after_another_size() -> None:
     torch.testing.assert_close(found, build()[0](pyramid(64, 96)).mask_features)
 
 
-@pytest.mark.parametrize("formulation", FORMULATIONS)
-def test_core_equals_transformers_far_outside_the_maps(formulation: Formulation) -> None:
+def test_core_equals_transformers_far_outside_the_maps() -> None:
     shapes = [(2, 3), (5, 4), (1, 7)]
     generator = torch.Generator().manual_seed(2)
     value = torch.randn(2, 33, 3, 4, generator=generator, dtype=torch.float64)
     locations = torch.randn(2, 9, 3, 3, 2, 2, generator=generator, dtype=torch.float64) * 2
     weights = torch.rand(2, 9, 3, 3, 2, generator=generator, dtype=torch.float64)
     levels = Levels.of(shapes, value.device, value.dtype)
-    found = sample(value, levels, locations, weights, formulation)
+    found = sample(value, levels, locations, weights)
     expected = multi_scale_deformable_attention(value, shapes, locations, weights)
     torch.testing.assert_close(found, expected)
 

@@ -2,7 +2,7 @@
 
 The modules, and so the names of published weights, are transformers' own; the results are the same. What is
 left out: padding masks that are always empty, position embeddings made anew in every step, a wait for the
-device in every layer, and (for large maps on a CPU) the temporaries of deformable attention.
+device in every layer, and copies in deformable attention.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoderOutput,
 )
 
-from modise_lightning.mask_generator.deformable_attention import Formulation, Levels, sample
+from modise_lightning.mask_generator.deformable_attention import Levels, sample
 
 _Key = tuple[tuple[tuple[int, int], ...], torch.device, torch.dtype]
 _Geometry = tuple[Levels, Tensor, Tensor]
@@ -59,9 +59,8 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             [self.level_embed[level].expand(count, -1) for level, count in enumerate(counts)]
         )
         positions = sine + level_embedding
-        formulation = choose_formulation(tokens)
         for layer in cast(list[Mask2FormerPixelDecoderEncoderLayer], self.encoder.layers):
-            tokens = _encode(layer, tokens, positions, reference, levels, formulation)
+            tokens = _encode(layer, tokens, positions, reference, levels)
         outputs = [
             each.transpose(1, 2).reshape(len(each), -1, *shape)
             for each, shape in zip(tokens.split_with_sizes(counts, dim=1), shapes, strict=True)
@@ -95,16 +94,6 @@ class PixelDecoder(Mask2FormerPixelDecoder):
         return self._geometry[1]
 
 
-def choose_formulation(tokens: Tensor) -> Formulation:
-    """Choose the faster formulation of deformable attention for tokens (B, S, C)."""
-    return "gather" if tokens.device.type == "cpu" and tokens.shape[1] > _GATHER_ABOVE else "grid_sample"
-
-
-# Tokens an image, by benchmarks/pixel_decoder.py: at 336 and 1344 (128 and 256 pixels) the gather is slower;
-# at 5376 (512 pixels) a layer takes as long either way, within the noise, and the gather keeps no samples.
-_GATHER_ABOVE = 2000
-
-
 def _centres(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """List the centres of a map's cells as (x, y) in [0, 1]; (height * width, 2)."""
     y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
@@ -118,7 +107,6 @@ def _encode(
     positions: Tensor,
     reference: Tensor,
     levels: Levels,
-    formulation: Formulation,
 ) -> Tensor:
     """Run one layer: deformable attention, feed-forward."""
     attention = layer.self_attn
@@ -129,7 +117,7 @@ def _encode(
     offsets = attention.sampling_offsets(placed).view(batch, count, heads, len(levels.shapes), points, 2)
     weights = attention.attention_weights(placed).view(batch, count, heads, -1).softmax(-1)
     locations = reference[:, None, None, None] + offsets / levels.sizes[:, None]
-    sampled = sample(value, levels, locations, weights.view(offsets.shape[:-1]), formulation)
+    sampled = sample(value, levels, locations, weights.view(offsets.shape[:-1]))
     change = F.dropout(attention.output_proj(sampled), layer.dropout, layer.training)
     tokens = layer.self_attn_layer_norm(tokens + change)
     hidden = F.dropout(layer.activation_fn(layer.fc1(tokens)), layer.activation_dropout, layer.training)
