@@ -20,6 +20,7 @@ PARTS = {
 SHARED = {"structures", "errors", "weights", "clip", "atomic_files", "feature_store"}
 KNOW_LIGHTNING = {
     "lightning_module",
+    "sharding",
     "data",
     "callbacks",
     "train",

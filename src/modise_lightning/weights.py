@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from modise_lightning.errors import UserError
 
@@ -105,7 +106,9 @@ def fingerprint(module: nn.Module) -> str:
     for name, parameter in sorted(module.named_parameters()):
         if parameter.requires_grad:
             continue
-        data = parameter.detach().contiguous().cpu()
+        # Of shared-out weights each process has a part; all of them have to ask for the whole.
+        whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+        data = whole.detach().contiguous().cpu()
         bits = data.view(
             {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()]
         )

@@ -41,6 +41,7 @@ class FeatureRecall:
         """
         self.store = store
         self.what = what
+        self.module = module
         self._identity = b"" if store is None else _identify(module, settings, store.precision)
         self._announced = False
 
