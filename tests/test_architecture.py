@@ -1,6 +1,8 @@
 """Who may import whom, as the design says."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,16 @@ def test_first_sentence_says_what_a_file_is_for(file: Path) -> None:
     docstring = ast.get_docstring(ast.parse(file.read_text()))
     assert docstring
     assert len(docstring.split()) >= 4
+
+
+def test_processes_that_write_images_do_not_load_torch() -> None:
+    modules = ["cdd_cesm_image", "vindr_mammo_image", "phantom.generator", "phantom.writing"]
+    imports = ", ".join(f"modise_lightning.data.{module}" for module in modules)
+    answer = subprocess.run(
+        [sys.executable, "-c", f"import sys, {imports}; print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert answer.stdout == "False\n"

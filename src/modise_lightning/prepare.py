@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from modise_lightning.command_line import instantiate, run_command
@@ -85,5 +86,16 @@ def choose_images(dataset: PreparedDataset, num_images: int, seed: int) -> Itera
         yield ContactSheetImage(name, dataset.read_image(index), dataset.read_target(index))
 
 
+def prepare_and_tell(config: DictConfig) -> None:
+    """Prepare, and end with exit code 2 if something wrong with the input was left out or guessed."""
+    report = prepare(config)
+    if report.problems:
+        print(
+            f"prepared with {len(report.problems)} problems (see above); data.strict=true stops at the first",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    run_command("prepare", prepare)
+    run_command("prepare", prepare_and_tell)

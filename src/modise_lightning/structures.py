@@ -7,9 +7,12 @@ Shapes use B images, Q queries, K classes, C channels, H and W pixels, N segment
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+# Importing torch takes seconds and 0.4 GB, which the processes that prepare images would pay each.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class PanopticSegmentation:
     @property
     def masks(self) -> Tensor:
         """(N, H, W) bool, one mask a segment."""
+        import torch
+
         ids = torch.arange(1, len(self.labels) + 1, device=self.segment_ids.device)
         return self.segment_ids[None] == ids[:, None, None]
 
@@ -247,4 +252,6 @@ class SegmenterOutput:
 
     def mask_logits(self, prediction: int = -1) -> Tensor:
         """Compute the masks of one of the L predictions, by default the result; (B, Q, H / 4, W / 4)."""
+        import torch
+
         return torch.einsum("bqc,bchw->bqhw", self.mask_embeddings[prediction], self.mask_features)

@@ -30,6 +30,7 @@ from modise_lightning.data.cdd_cesm_tables import Modality, parse_image_name, re
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare as run_prepare
+from modise_lightning.prepare import prepare_and_tell
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP
 
@@ -365,6 +366,27 @@ def test_what_is_broken_is_named_and_the_rest_prepared(download: Path, tmp_path:
     }
     # A second run tells the same, of the images that it keeps too.
     assert sorted(prepare(download, tmp_path / "out").problems) == sorted(report.problems)
+
+
+def test_the_exit_code_says_whether_something_was_left_out(
+    download: Path,
+    compose_config: Callable[..., DictConfig],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    overrides = ["data=cdd_cesm", f"data.raw={download}", f"data.root={tmp_path / 'out'}"]
+    preparer = ["data.preparer.num_folds=2", "data.preparer.num_processes=1"]
+    config = compose_config("prepare", [*overrides, *preparer], tmp_path / "run")
+    prepare_and_tell(config)
+    assert not capsys.readouterr().err.count("problems")
+    break_download(download)
+    with pytest.raises(SystemExit, match="2"):
+        prepare_and_tell(config)
+    assert capsys.readouterr().err.endswith(
+        "prepared with 6 problems (see above); data.strict=true stops at the first\n"
+    )
+    with pytest.raises(UserError, match=r"no such file.* \(3 more problems\) data\.strict=false goes on"):
+        prepare_and_tell(compose_config("prepare", [*overrides, *preparer, "data.strict=true"], tmp_path))
 
 
 def test_strict_stops(download: Path, tmp_path: Path) -> None:

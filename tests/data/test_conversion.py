@@ -89,7 +89,7 @@ def test_problems_are_told_each_time_or_stop(tasks: list[TextTask]) -> None:
         images, problems = make(tasks).convert(tasks, convert)
         assert problems == ["2.txt: not ASCII; left out."]
         assert [image.problems for image in images] == [["0.txt: shouts."], []]
-    with pytest.raises(UserError, match=r"2\.txt: not ASCII; left out\. data\.preparer\.strict=false"):
+    with pytest.raises(UserError, match=r"2\.txt: not ASCII; left out\. data\.strict=false"):
         make(tasks, strict=True).convert(tasks, convert)
     with pytest.raises(UserError, match=r"0\.txt: shouts\. data"):
         make(tasks, strict=True).convert(tasks[1:], convert)

@@ -108,7 +108,7 @@ class ImageConverter:
         """
         if self._strict and problems:
             more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise UserError(f"{problems[0]}{more} data.preparer.strict=false goes on without what is wrong.")
+            raise UserError(f"{problems[0]}{more} data.strict=false goes on without what is wrong.")
 
     def convert(
         self, tasks: Sequence[Task], convert_image: Callable[[Task], FinishedImage | str]

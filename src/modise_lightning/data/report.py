@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
+
+from modise_lightning.atomic_files import write_bytes_atomically
 
 REPORT_FILE = "report.json"
 
@@ -53,12 +54,7 @@ def write_report(report: PreparationReport, folder: Path) -> Path:
         The file.
     """
     path = folder / REPORT_FILE
-    temporary = folder / f".{REPORT_FILE}.{os.getpid()}"
-    try:
-        temporary.write_text(report.to_json(), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes_atomically(path, report.to_json().encode())
     return path
 
 
