@@ -1,7 +1,8 @@
 """Preparation of CDD-CESM: images a second, peak memory and busy cores, for JPEGs of the real size.
 
 Run ``python benchmarks/prepare_cdd_cesm.py``. It writes synthetic JPEGs of 2000 x 1000 pixels with three
-outlines each, prepares few and many of them with all cores, and prints a table.
+outlines each, prepares few and many of them with all cores, and prints a table. With ``--tables FOLDER`` it
+prepares blank JPEGs under the names, and with the outlines, of the published tables in that folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from modise_lightning.data.cdd_cesm import CddCesmPreparer
+from modise_lightning.data.cdd_cesm_tables import read_regions
 from modise_lightning.data.parallel import available_cores
+from modise_lightning.data.report import PreparationReport, render
+from modise_lightning.data.via_shapes import bounds
 from prepare_vindr_mammo import ProcessTreeSampler
 
 HEIGHT, WIDTH = 2000, 1000
@@ -78,54 +84,89 @@ def write_download(raw: Path, num_images: int) -> None:
                 writer.writerow([f"{name}.jpg", 1, "{}", len(shapes), number, json.dumps(shape), "{}"])
 
 
+def write_blank_images(raw: Path, tables: Path) -> None:
+    """Copy the published tables and write a blank image, large enough, for each one with outlines."""
+    raw.mkdir(parents=True)
+    for path in tables.iterdir():
+        if path.suffix.lower() in (".csv", ".xlsx"):
+            shutil.copy(path, raw)
+    regions, problems = read_regions(raw / "Radiology_hand_drawn_segmentations_v2.csv")
+    if problems:
+        raise RuntimeError(f"{len(problems)} rows of outlines cannot be read. The first: {problems[0]}")
+    for name, outlines in regions.items():
+        ends = [bounds(each.shape) for each in outlines]
+        width = max(WIDTH, *(math.ceil(end[2]) + 1 for end in ends))
+        height = max(HEIGHT, *(math.ceil(end[3]) + 1 for end in ends))
+        cv2.imwrite(str(raw / f"{name.stem}.jpg"), np.zeros((height, width), np.uint8))
+
+
+def measure(raw: Path, root: Path, num_processes: int) -> tuple[PreparationReport, list[str]]:
+    """Prepare a download once.
+
+    Returns:
+        The report, and what it took: seconds, images a second, busy cores, peak memory.
+    """
+    preparer = CddCesmPreparer(
+        raw=str(raw),
+        root=str(root),
+        labels="pathology",
+        categories=[
+            {"name": name, "prompts": [name], "isthing": True, "color": [0, 0, 0]}
+            for name in ("benign", "malignant")
+        ],
+        modality="both",
+        num_folds=5,
+        fold_seed=0,
+        num_processes=num_processes,
+        strict=False,
+        minimum_visible_fraction=0.05,
+    )
+    before = sum(psutil.Process().cpu_times()[:2])
+    start = time.perf_counter()
+    sampler = ProcessTreeSampler()
+    try:
+        report = preparer.prepare()
+    finally:
+        sampler.stop()
+    seconds = time.perf_counter() - start
+    cpu_seconds = sum(sampler.cpu_seconds.values()) - before
+    return report, [
+        f"{seconds:.1f}",
+        f"{report.counts['images prepared'] / seconds:.1f}",
+        f"{cpu_seconds / seconds:.2f}",
+        f"{sampler.peak_bytes / 1e9:.2f} GB",
+    ]
+
+
 def main() -> None:
-    """Measure few and many images and print a table."""
+    """Measure few and many images, or the published tables, and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, nargs="+", default=[40, 120, 360], help="numbers of images")
     parser.add_argument("--processes", type=int, default=available_cores(), help="worker processes")
+    parser.add_argument("--tables", type=Path, help="folder of the published sheet and outlines")
     arguments = parser.parse_args()
-    table = Table(title=f"{HEIGHT} x {WIDTH} pixels, {arguments.processes} processes", title_justify="left")
+    console = Console()
+    title = "published tables, blank images" if arguments.tables else f"{HEIGHT} x {WIDTH} pixels"
+    table = Table(title=f"{title}, {arguments.processes} processes", title_justify="left")
     for title in ("images", "seconds", "images/s", "busy cores", "peak memory"):
         table.add_column(title, justify="right")
-    for number in arguments.images:
+    for number in [None] if arguments.tables else arguments.images:
         with tempfile.TemporaryDirectory() as folder:
-            raw = Path(folder) / "raw"
-            write_download(raw, number)
-            preparer = CddCesmPreparer(
-                raw=str(raw),
-                root=str(Path(folder) / "out"),
-                labels="pathology",
-                categories=[
-                    {"name": "malignant", "prompts": ["malignant"], "isthing": True, "color": [0, 0, 0]}
-                ],
-                modality="both",
-                num_folds=5,
-                fold_seed=0,
-                num_processes=arguments.processes,
-                strict=True,
-                minimum_visible_fraction=0.05,
-            )
-            before = sum(psutil.Process().cpu_times()[:2])
-            start = time.perf_counter()
-            sampler = ProcessTreeSampler()
-            try:
-                report = preparer.prepare()
-            finally:
-                sampler.stop()
-            seconds = time.perf_counter() - start
-        if report.counts["images prepared"] != number:
-            raise RuntimeError(f"only {report.counts['images prepared']} of {number} images were prepared")
-        cpu_seconds = sum(sampler.cpu_seconds.values()) - before
-        table.add_row(
-            str(number),
-            f"{seconds:.1f}",
-            f"{number / seconds:.1f}",
-            f"{cpu_seconds / seconds:.2f}",
-            f"{sampler.peak_bytes / 1e9:.2f} GB",
-        )
-    Console().print(table)
+            raw, root = Path(folder) / "raw", Path(folder) / "out"
+            if number is None:
+                write_blank_images(raw, arguments.tables)
+            else:
+                write_download(raw, number)
+            report, took = measure(raw, root, arguments.processes)
+        prepared = report.counts["images prepared"]
+        if number is None:
+            console.print(render(report))
+        elif prepared != number or report.problems:
+            raise RuntimeError(f"only {prepared} of {number} images were prepared well: {report.problems}")
+        table.add_row(str(prepared), *took)
+    console.print(table)
 
 
 if __name__ == "__main__":
