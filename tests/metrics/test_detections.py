@@ -39,9 +39,7 @@ def make_images(make_pair: Callable[..., Any], seed: int, num_images: int = 5) -
 
 
 def record(images: Images) -> EvaluationRecords:
-    recorder = EvaluationRecorder(
-        category_names=NAMES, lowest_threshold=0.05, matching="hungarian"
-    )
+    recorder = EvaluationRecorder(category_names=NAMES, lowest_threshold=0.05, matching="hungarian")
     for number, (instances, target) in enumerate(images):
         panoptic = PanopticSegmentation(target.segment_ids.clamp(min=0), target.labels)
         prediction = Prediction(panoptic, instances, torch.zeros(3, 16, 16))
