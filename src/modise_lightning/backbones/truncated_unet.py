@@ -74,25 +74,29 @@ class TruncatedUnet(nn.Module):
                 sample = torch.cat([sample, skips.pop()], dim=1)
                 if index == 2:
                     taps.append(sample)
-                sample = self._up_layer(resnet, attention, sample, embedding, context)
+                sample = self._layer(resnet, attention, sample, embedding, context)
             for upsampler in block.upsamplers:
                 # The size is the skip's: an odd size is halved with rounding up on the way down.
                 sample = self._run(upsampler, sample, skips[-1].shape[2:])
         for resnet, attention in zip(self.last_resnets, self.last_attentions, strict=True):
             sample = torch.cat([sample, skips.pop()], dim=1)
-            sample = self._up_layer(resnet, attention, sample, embedding, context)
+            sample = self._layer(resnet, attention, sample, embedding, context)
         taps.append(torch.cat([sample, skips.pop()], dim=1))
         return tuple(taps)
 
     def _down(self, sample: Tensor, embedding: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         skips = [sample]
         for block in self.down_blocks:
-            arguments = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}
-            sample, block_skips = self._run(block, sample, embedding, **arguments)
-            skips.extend(block_skips)
+            attentions = getattr(block, "attentions", [None] * len(block.resnets))
+            for resnet, attention in zip(block.resnets, attentions, strict=True):
+                sample = self._layer(resnet, attention, sample, embedding, context)
+                skips.append(sample)
+            for downsampler in block.downsamplers or ():
+                sample = self._run(downsampler, sample)
+                skips.append(sample)
         return sample, skips
 
-    def _up_layer(
+    def _layer(
         self,
         resnet: nn.Module,
         attention: nn.Module | None,
@@ -100,13 +104,10 @@ class TruncatedUnet(nn.Module):
         embedding: Tensor,
         context: Tensor,
     ) -> Tensor:
-        def layer(sample: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
-            hidden = resnet(sample, embedding)
-            if attention is None:
-                return cast(Tensor, hidden)
-            return cast(Tensor, attention(hidden, encoder_hidden_states=context, return_dict=False)[0])
-
-        return cast(Tensor, self._run(layer, sample, embedding, context))
+        hidden = self._run(resnet, sample, embedding)
+        if attention is None:
+            return cast(Tensor, hidden)
+        return cast(Tensor, self._run(attention, hidden, encoder_hidden_states=context, return_dict=False)[0])
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
         if self.gradient_checkpointing and torch.is_grad_enabled():
