@@ -53,14 +53,15 @@ class FrozenShardingStrategy(DDPStrategy):
                 shard(part, mesh=mesh, layers=self.layers)
         names = [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
         # They are no replicas: neither broadcast at the start nor reduced.
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            module, names
+        )
         super().model_to_device()
 
     def _mesh(self) -> DeviceMesh:
         # A group of its own: gathering must not get in the way of the averaging of gradients.
         group = torch.distributed.new_group()
-        if group is None:
-            raise RuntimeError("torch.distributed is not initialised.")
+        assert isinstance(group, torch.distributed.ProcessGroup)  # this process is in it
         return DeviceMesh.from_group(group, self.root_device.type)
 
     def on_validation_start(self) -> None:
