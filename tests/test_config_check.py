@@ -18,6 +18,7 @@ OPTIMIZER: dict[str, Any] = {
     "decay": "step",
     "decay_milestones": [0.89, 0.96],
     "decay_factor": 0.1,
+    "fused": False,
 }
 
 

@@ -25,6 +25,7 @@ from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.lightning_module import SegmentationModule
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.segmenter import Segmenter
+from modise_lightning.stored_config import check_stored_config
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
 from modise_lightning.weights import locate
@@ -196,12 +197,13 @@ def load_trained(
         The module, the configuration, and what the training dataset said of itself.
 
     Raises:
-        UserError: The checkpoint is missing or damaged, or does not fit.
+        UserError: The checkpoint is missing or damaged, is of another version, or does not fit.
     """
     checkpoint = read_checkpoint(path)
     metadata = checkpoint[METADATA_KEY]
     config = cast(DictConfig, OmegaConf.create(metadata["config"]))
     OmegaConf.set_struct(config, True)
+    check_stored_config(path, config)
     try:
         config = cast(DictConfig, OmegaConf.merge(config, overrides))
     except OmegaConfBaseException as error:

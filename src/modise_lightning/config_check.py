@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -24,21 +24,39 @@ def check_config(config: DictConfig) -> None:
         UserError: Names the key, what was expected and what was found.
     """
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    _walk(container, "")
+    _walk(container, "", {})
 
 
-def _walk(node: object, path: str) -> None:
+def check_parts(config: DictConfig, parts: Sequence[str], added: Mapping[str, Collection[str]]) -> None:
+    """Check some parts of a configuration, and that their partial nodes will be complete.
+
+    Args:
+        config: The whole configuration.
+        parts: Keys to check; other ones may be wrong.
+        added: For a partial node, by its key, the arguments that the program adds.
+
+    Raises:
+        UserError: A part is missing; or names the key, what was expected and what was found.
+    """
+    for part in parts:
+        node = OmegaConf.select(config, part)
+        if node is None:
+            raise UserError(f"{part}: missing.")
+        _walk(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), part, added)
+
+
+def _walk(node: object, path: str, added: Mapping[str, Collection[str]]) -> None:
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
-            _check_call(node, path)
+            _check_call(node, path, added.get(path))
         for key, value in node.items():
-            _walk(value, f"{path}.{key}" if path else str(key))
+            _walk(value, f"{path}.{key}" if path else str(key), added)
     elif isinstance(node, list | ListConfig):
         for index, value in enumerate(node):
-            _walk(value, f"{path}[{index}]")
+            _walk(value, f"{path}[{index}]", added)
 
 
-def _check_call(node: Mapping[str, Any], path: str) -> None:
+def _check_call(node: Mapping[str, Any], path: str, added: Collection[str] | None) -> None:
     target = _find_target(node["_target_"], path)
     parameters = inspect.signature(target).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -54,14 +72,14 @@ def _check_call(node: Mapping[str, Any], path: str) -> None:
             )
         if key in hints and not _holds_target(value):
             _check_type(value, hints[key], f"{path}.{key}")
-    if not node.get("_partial_", False):
+    if added is not None or not node.get("_partial_", False):
         required = {
             name
             for name, parameter in parameters.items()
             if parameter.default is parameter.empty
             and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         }
-        missing = sorted(required - node.keys())
+        missing = sorted(required - node.keys() - set(added or ()))
         if missing:
             raise UserError(f"{path}: {node['_target_']} also needs {', '.join(missing)}.")
 
