@@ -13,6 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 Color = tuple[int, int, int]
 
 
+def hex_color(color: Color) -> str:
+    """Write a colour (RGB, 0-255) as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 @cache
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Load DejaVu Sans, which ships with matplotlib, at a size in pixels."""

@@ -27,7 +27,7 @@ from modise_lightning.reporting.figures.qualitative_grid import (
     qualitative_data,
     with_attribution,
 )
-from modise_lightning.reporting.figures.settings import FigureSettings, QualitativeGridSettings
+from modise_lightning.reporting.figures.settings import CurveSettings, FigureSettings, QualitativeGridSettings
 from modise_lightning.reporting.figures.threshold_ablation import (
     draw_threshold_ablation,
     threshold_ablation_data,
@@ -70,24 +70,32 @@ def make_figures(table: DatasetTable, settings: FigureSettings, predict: Predict
         if name == "qualitative_grid":
             made = _qualitative_grids(table, models, settings.qualitative_grid, predict)
         else:
-            made = [MadeFigure(name, *_make(name, table, models, settings))]
+            made = [make_curves(name, table, models, settings)]
         for each in made:
             data = each.data.assign(dataset=table.dataset, synthetic=table.synthetic)
             first = ["dataset", "synthetic"]
             yield MadeFigure(each.name, each.figure, data[[*first, *data.columns.drop(first)]])
 
 
-def _make(
-    name: str, table: DatasetTable, models: list[ModelRecords], settings: FigureSettings
-) -> tuple[Figure, pd.DataFrame]:
+def make_curves(
+    name: str, table: DatasetTable, models: Sequence[ModelRecords], settings: CurveSettings
+) -> MadeFigure:
+    """Make one of the figures that are drawn from results and records.
+
+    Args:
+        name: Which one, of ``CurveName``.
+        table: Of one dataset.
+        models: Records of its models; may be empty for ``threshold_ablation``.
+        settings: Theirs.
+    """
     folds, most = settings.folds, settings.max_detections
     match name:
         case "threshold_ablation":
-            return draw_threshold_ablation(table), threshold_ablation_data(table)
+            figure, data = draw_threshold_ablation(table), threshold_ablation_data(table)
         case "precision_recall":
             thresholds = settings.precision_recall.thresholds
             data = precision_recall_data(models, thresholds=thresholds, max_detections=most, folds=folds)
-            return draw_precision_recall(table, data, folds=folds), data
+            figure = draw_precision_recall(table, data, folds=folds)
         case "froc":
             data = froc_data(
                 models,
@@ -96,16 +104,17 @@ def _make(
                 folds=folds,
                 max_detections=most,
             )
-            return draw_froc(table, data, threshold=settings.froc.threshold, folds=folds), data
+            figure = draw_froc(table, data, threshold=settings.froc.threshold, folds=folds)
         case "calibration":
             own = settings.calibration
             data = calibration_data(models, **own.model_dump(), max_detections=most)
-            return draw_calibration(table, data, least_score=own.least_score), data
+            figure = draw_calibration(table, data, least_score=own.least_score)
         case "confusion":
             data = confusion_data(models, threshold=settings.confusion.threshold)
-            return draw_confusion_figure(table, data), data
+            figure = draw_confusion_figure(table, data)
         case _:
             raise ValueError(f"there is no figure {name}.")
+    return MadeFigure(name, figure, data)
 
 
 def _qualitative_grids(

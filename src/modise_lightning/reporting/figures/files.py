@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -24,15 +25,17 @@ _METADATA: dict[FigureFormat, dict[str, Any]] = {
 }
 
 
-def render_figure(figure: Figure, file_format: FigureFormat) -> bytes:
+def render_figure(figure: Figure, file_format: FigureFormat, *, letters_as_outlines: bool = False) -> bytes:
     """Give a figure as the bytes of a file; equal figures give equal bytes.
 
     Args:
         figure: Of this package.
         file_format: Vector (``pdf``, ``svg``: letters stay text) or pixels (``png``).
+        letters_as_outlines: Whether the letters of SVG are shapes, which look the same with any fonts.
     """
     data = BytesIO()
-    with figure_style():
+    letters: Any = {"svg.fonttype": "path"} if letters_as_outlines else {}
+    with figure_style(), matplotlib.rc_context(letters):
         figure.savefig(data, format=file_format, dpi=_DOTS_PER_INCH, metadata=_METADATA[file_format])
     return data.getvalue()
 

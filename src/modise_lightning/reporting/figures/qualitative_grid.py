@@ -34,7 +34,7 @@ from modise_lightning.reporting.figures.grid_cells import (
 from modise_lightning.reporting.figures.image_choice import ChosenImage
 from modise_lightning.reporting.figures.sheet import FULL_WIDTH, fit_titles, make_sheet, settle_layout
 from modise_lightning.reporting.figures.style import SMALL, figure_style
-from modise_lightning.reporting.text import Color
+from modise_lightning.reporting.text import hex_color
 from modise_lightning.structures import Category
 
 _SCORE = 5.0  # points
@@ -169,7 +169,7 @@ def _draw_grid(
             linestyle="none",
             marker="s",
             markersize=6,
-            color=_hex(category.color),
+            color=hex_color(category.color),
             label=category.name,
         )
         for category in categories
@@ -208,7 +208,7 @@ def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
     for mask, color in cell.outlines:
         if mask.max() > 0.5:
             axis.contour(mask, levels=[0.5], colors="black", linewidths=1.5, alpha=0.5)
-            axis.contour(mask, levels=[0.5], colors=[_hex(color)], linewidths=0.9)
+            axis.contour(mask, levels=[0.5], colors=[hex_color(color)], linewidths=0.9)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.grid(False)
@@ -220,7 +220,7 @@ def _draw_cell(axis: Axes, cell: Cell, side: float) -> None:
             x,
             y,
             score.text,
-            color=_hex(score.color),
+            color=hex_color(score.color),
             fontsize=_SCORE,
             fontweight="bold",
             ha="center",
@@ -258,7 +258,3 @@ def _places(scores: Sequence[Score], height: int, width: int, letters: float) ->
         ]
         places.append((x, free[0] if free else above))
     return places
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

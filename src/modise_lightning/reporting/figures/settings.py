@@ -11,9 +11,8 @@ from modise_lightning.reporting.cross_validation_settings import RunSettings
 from modise_lightning.reporting.figures.files import FigureFormat
 from modise_lightning.reporting.figures.model_records import FoldPooling
 
-FigureName = Literal[
-    "threshold_ablation", "precision_recall", "froc", "calibration", "confusion", "qualitative_grid"
-]
+CurveName = Literal["threshold_ablation", "precision_recall", "froc", "calibration", "confusion"]
+FigureName = Literal[CurveName, "qualitative_grid"]
 _Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -75,15 +74,20 @@ class QualitativeGridSettings(_Settings):
         return self
 
 
-class FigureSettings(RunSettings):
-    """What ``conf/figures.yaml`` holds; each value is explained there."""
+class CurveSettings(RunSettings):
+    """Of the figures that are drawn from results and records; each value is explained in ``conf/curves``."""
 
-    figures: Annotated[list[FigureName], Field(min_length=1)]
-    formats: Annotated[list[FigureFormat], Field(min_length=1)]
     folds: FoldPooling
     max_detections: Annotated[int, Field(ge=1)]
     precision_recall: PrecisionRecallSettings
     froc: FrocSettings
     calibration: CalibrationSettings
     confusion: ConfusionSettings
+
+
+class FigureSettings(CurveSettings):
+    """What ``conf/figures.yaml`` holds; each value is explained there."""
+
+    figures: Annotated[list[FigureName], Field(min_length=1)]
+    formats: Annotated[list[FigureFormat], Field(min_length=1)]
     qualitative_grid: QualitativeGridSettings
