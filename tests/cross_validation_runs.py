@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,8 @@ def write_measured_run(
 
     The truth depends on the fold alone, so that runs can be compared.
     """
-    values = yaml.safe_load(METRICS.read_text())
-    del values["_target_"], values["_partial_"]
-    metrics = SegmentationMetrics(category_names=NAMES, isthing=[True, True], **values)
-    recorder = metrics.recorder()
     generator = np.random.default_rng(fold)
+    images = []
     for index in range(num_images):
         ids = np.zeros((24, 24), np.int64)
         for segment in (1, 2, 3):
@@ -114,9 +112,25 @@ def write_measured_run(
         prediction = Prediction(moved, instances, torch.zeros(2, 24, 24))
         image_id = 100 * fold + index
         record = ImageRecord(image_id, f"{image_id}.png", f"p{image_id // 2}", 24, 24)
+        images.append((record, prediction, target))
+    return write_run_of(folder, identity(name, fold, **changes), NAMES, images)
+
+
+def write_run_of(
+    folder: Path,
+    run: RunIdentity,
+    names: list[str],
+    images: Sequence[tuple[ImageRecord, Prediction, PanopticSegmentation]],
+) -> EvaluationResult:
+    """Measure predictions, and keep results and records."""
+    values = yaml.safe_load(METRICS.read_text())
+    del values["_target_"], values["_partial_"]
+    metrics = SegmentationMetrics(category_names=names, isthing=[True] * len(names), **values)
+    recorder = metrics.recorder()
+    for record, prediction, target in images:
         metrics.update([prediction], [target])
         recorder.update([record], [prediction], [target])
     result = metrics.compute()
-    write_results(folder / "results.json", {"trained": result}, identity(name, fold, **changes))
+    write_results(folder / "results.json", {"trained": result}, run)
     write_records(folder / "records" / "trained", recorder.compute(result.best_threshold))
     return result

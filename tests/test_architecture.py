@@ -38,8 +38,10 @@ KNOW_HYDRA = {
     "prepare",
     "tables",
     "figures",
+    "report",
     "command_line",
     "assembly",
+    "stored_config",
     "config_check",
     "run_identity",
 }
@@ -84,7 +86,7 @@ def test_imports_keep_the_rules(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["train", "evaluate", "predict", "prepare", "tables", "figures", "command_line"]
+    "entry", ["train", "evaluate", "predict", "prepare", "tables", "figures", "report", "command_line"]
 )
 def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
     tree = ast.parse((PACKAGE / f"{entry}.py").read_text())

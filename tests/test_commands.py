@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = ["train", "evaluate", "predict", "prepare", "tables", "figures"]
+COMMANDS = ["train", "evaluate", "predict", "prepare", "tables", "figures", "report"]
 
 
 def run(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:

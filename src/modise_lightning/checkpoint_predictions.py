@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modise_lightning.assembly import build_data, load_trained
+from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.errors import UserError
 from modise_lightning.prediction import Predictor
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.cross_validation_runs import FinishedRun
+from modise_lightning.reporting.cross_validation_runs import FinishedRun, checkpoint_of
 from modise_lightning.reporting.figures.qualitative_grid import PredictedImages
+from modise_lightning.reporting.html_report.gallery import PredictionStream
 from modise_lightning.run_identity import run_identity
-
-CHECKPOINT = "checkpoints/best.ckpt"
 
 
 def predict_images(
     run: FinishedRun, image_ids: Sequence[int], *, overrides: Mapping[str, Any], device: str
 ) -> PredictedImages:
-    """Predict images as the run's test did.
+    """Predict a few images as the run's test did, for the qualitative grid.
 
     Args:
         run: A training run with its checkpoint.
@@ -30,13 +30,34 @@ def predict_images(
     Raises:
         UserError: The run has no checkpoint, or the dataset is no longer the one that was tested.
     """
-    path = run.folder / CHECKPOINT
+    path = checkpoint_of(run)
     if not path.is_file():
         raise UserError(
             f"{path}: no checkpoint, which qualitative_grid runs; give the folder of the training run, or "
             "leave qualitative_grid out of figures."
         )
-    module, trained, _ = load_trained(path, overrides)
+    stream = stream_predictions(
+        run, image_ids, overrides=overrides, device=device, setting="qualitative_grid"
+    )
+    return PredictedImages(dict(stream.rows), stream.categories, stream.note)
+
+
+def stream_predictions(
+    run: FinishedRun, image_ids: Sequence[int], *, overrides: Mapping[str, Any], device: str, setting: str
+) -> PredictionStream:
+    """Predict images one after another as the run's test did, so that any number fits into memory.
+
+    Args:
+        run: A training run with its checkpoint.
+        image_ids: Images of its dataset, in this order.
+        overrides: Nested changes to the configuration in the checkpoint (``data.root``, say).
+        device: A torch device, or ``auto``.
+        setting: Where the user sets ``overrides``, for messages.
+
+    Raises:
+        UserError: The dataset is no longer the one that was tested.
+    """
+    module, trained, _ = load_trained(checkpoint_of(run), overrides)
     data = build_data(trained)
     dataset = data.dataset
     tested, now = run.identity.dataset_digest, run_identity(trained, dataset, "test").dataset_digest
@@ -45,7 +66,7 @@ def predict_images(
     if unknown or (tested is not None and tested != now):
         raise UserError(
             f"'{dataset.root}' is not the dataset that {run.folder} was tested on (it was prepared again, or "
-            "is another one); set qualitative_grid.overrides.data.root to that one."
+            f"is another one); set {setting}.overrides.data.root to that one."
         )
     predictor = Predictor(
         module.segmenter,
@@ -54,9 +75,14 @@ def predict_images(
         trim_background=data.evaluation_transform.trim_background,
         device=device,
     )
-    rows = {}
-    for image_id in image_ids:
-        image, target = dataset.read_image(positions[image_id]), dataset.read_target(positions[image_id])
-        name = dataset.records[positions[image_id]].file_name
-        rows[image_id] = ComparisonRow(name, image, target, predictor(image))
-    return PredictedImages(rows, dataset.categories, dataset.note)
+    rows = _predict(predictor, dataset, [(image_id, positions[image_id]) for image_id in image_ids])
+    return PredictionStream(rows, dataset.categories, dataset.note)
+
+
+def _predict(
+    predictor: Predictor, dataset: PreparedDataset, images: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, ComparisonRow]]:
+    for image_id, position in images:
+        image, target = dataset.read_image(position), dataset.read_target(position)
+        name = dataset.records[position].file_name
+        yield image_id, ComparisonRow(name, image, target, predictor(image))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,22 @@ from numpy.typing import NDArray
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.functional import PanopticCounts, count_matches
 from modise_lightning.metrics.matching import Matching
-from modise_lightning.metrics.pairs import SegmentOverlaps
+from modise_lightning.metrics.pairs import SegmentOverlaps, SegmentPairs
+
+
+@dataclass(frozen=True)
+class RecordedPairs:
+    """The segments of one image, and which of them overlap.
+
+    Attributes:
+        pairs: The overlapping pairs of the same class; their indices are rows of the tables.
+        prediction: N rows of ``EvaluationRecords.instances``, the panoptic segments.
+        truth: M rows, the true ones.
+    """
+
+    pairs: SegmentPairs
+    prediction: pd.DataFrame
+    truth: pd.DataFrame
 
 
 def count_recorded_images(
@@ -40,12 +56,38 @@ def count_recorded_images(
     Raises:
         UserError: The records hold another category.
     """
+    recorded = pair_recorded_images(instances, overlaps, image_ids=image_ids, category_names=category_names)
+    return [
+        count_matches(
+            each.pairs, num_categories=len(category_names), thresholds=thresholds, matching=matching
+        )
+        for each in recorded
+    ]
+
+
+def pair_recorded_images(
+    instances: pd.DataFrame,
+    overlaps: pd.DataFrame,
+    *,
+    image_ids: Sequence[int],
+    category_names: Sequence[str],
+) -> Iterator[RecordedPairs]:
+    """Pair the panoptic segments of each image with its true ones.
+
+    Args:
+        instances: ``EvaluationRecords.instances``.
+        overlaps: ``EvaluationRecords.overlaps``.
+        image_ids: Images, in this order.
+        category_names: Name of each of the K classes.
+
+    Raises:
+        UserError: The records hold another category.
+    """
     label_of_name = {name: label for label, name in enumerate(category_names)}
     truths = _by_image(instances[instances["source"] == "truth"])
     predictions = _by_image(instances[instances["source"] == "panoptic"])
     pairs = _by_image(overlaps[overlaps["source"] == "panoptic"])
     nothing, no_pair = instances.iloc[:0], overlaps.iloc[:0]
-    counts = []
     for image_id in image_ids:
         truth, prediction = truths.get(image_id, nothing), predictions.get(image_id, nothing)
         pair = pairs.get(image_id, no_pair)
@@ -59,15 +101,7 @@ def count_recorded_images(
             truth_area=_tensor(truth["area"]),
         )
         labels = [_labels(frame["category"], label_of_name) for frame in (prediction, truth)]
-        counts.append(
-            count_matches(
-                segment_overlaps.of_one_class(*labels),
-                num_categories=len(category_names),
-                thresholds=thresholds,
-                matching=matching,
-            )
-        )
-    return counts
+        yield RecordedPairs(segment_overlaps.of_one_class(*labels), prediction, truth)
 
 
 def _by_image(frame: pd.DataFrame) -> dict[int, pd.DataFrame]:

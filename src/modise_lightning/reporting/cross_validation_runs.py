@@ -103,6 +103,11 @@ def find_runs(folders: Sequence[Path], same_fold: Literal["error", "latest"]) ->
     return FoundRuns(kept, list(unfinished.values()), notes + replaced)
 
 
+def checkpoint_of(run: FinishedRun) -> Path:
+    """Give the checkpoint that a training run's results are of; it may be missing."""
+    return run.folder / "checkpoints" / "best.ckpt"
+
+
 def dataset_key(identity: RunIdentity) -> tuple[str, str | None, str]:
     """Give what two runs must share to be of one cross-validation: the dataset and how it is split."""
     return identity.dataset, identity.dataset_digest, identity.data_split

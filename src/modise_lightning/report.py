@@ -1,0 +1,75 @@
+"""Writes the HTML report of an evaluation: ``python -m modise_lightning.report runs=FOLDER``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modise_lightning.command_line import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+    from modise_lightning.reporting.cross_validation_runs import FinishedRun
+    from modise_lightning.reporting.html_report.gallery import PredictionStream
+
+
+def report(config: DictConfig) -> list[Path]:
+    """Write one self-contained HTML file a dataset: tables, curves, and a gallery of the test images.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: There are no runs, some cannot stand in one report, or one is damaged.
+    """
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from modise_lightning.atomic_files import write_bytes_atomically
+    from modise_lightning.config_check import check_config
+    from modise_lightning.console import quieten_libraries
+    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation_files import file_names
+    from modise_lightning.reporting.cross_validation_runs import find_runs
+    from modise_lightning.reporting.html_report.page import make_report, render_report
+    from modise_lightning.reporting.html_report.settings import ReportSettings
+
+    quieten_libraries()
+    check_config(config)
+    settings = ReportSettings.check(OmegaConf.to_container(config, resolve=True))
+    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
+    tables = make_tables(
+        found,
+        models=settings.models,
+        threshold=settings.threshold,
+        threshold_limit=settings.threshold_limit,
+        num_folds=settings.num_folds,
+    )
+
+    def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictionStream:
+        from modise_lightning.checkpoint_predictions import stream_predictions  # the whole network
+
+        gallery = settings.gallery
+        return stream_predictions(
+            run, image_ids, overrides=gallery.overrides, device=gallery.device, setting="gallery"
+        )
+
+    console = Console(soft_wrap=True, highlight=False)
+    written = []
+    for table, name in zip(tables, file_names(tables), strict=True):
+        page = render_report(make_report(table, settings, predict)).encode()
+        # A dataset a file: datasets never mix.
+        path = Path(settings.output_dir) / ("report.html" if len(tables) == 1 else f"report_{name}.html")
+        write_bytes_atomically(path, page)
+        console.print(f"written: {path} ({len(page) / 1e6:.1f} MB)", markup=False)
+        written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    run_command("report", report)

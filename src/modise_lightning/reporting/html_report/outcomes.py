@@ -1,0 +1,140 @@
+"""What an evaluation found in each image at the reported IoU threshold: its segments and their matches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import Tensor
+
+from modise_lightning.metrics.matching import Matching, match
+from modise_lightning.metrics.record_counts import pair_recorded_images
+from modise_lightning.metrics.records import EvaluationRecords
+
+
+@dataclass(frozen=True)
+class SegmentOutcome:
+    """A true or predicted segment.
+
+    Attributes:
+        index: Its position among the image's true or panoptic segments.
+        category: Its class.
+        score: In [0, 1]; NaN for truth.
+        area: Pixels.
+        iou: Of its match; NaN without one.
+        is_void: Whether it lies in void by more than half and so is no false positive, though unmatched.
+    """
+
+    index: int
+    category: str
+    score: float
+    area: int
+    iou: float
+    is_void: bool
+
+    @property
+    def matched(self) -> bool:
+        """Whether it has a match."""
+        return not math.isnan(self.iou)
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """An image with its segments.
+
+    Attributes:
+        image_id: In its dataset.
+        file_name: In its dataset.
+        fold: The test fold that has it.
+        truth: True segments.
+        predicted: Panoptic segments.
+        num_matches: Pairs of them (true positives).
+        iou: Mean over matches, missed segments (0) and false positives (0), in [0, 1]; NaN where nothing is
+            there and nothing is predicted.
+        dice: As recorded, in [0, 1]; NaN likewise.
+    """
+
+    image_id: int
+    file_name: str
+    fold: int
+    truth: tuple[SegmentOutcome, ...]
+    predicted: tuple[SegmentOutcome, ...]
+    num_matches: int
+    iou: float
+    dice: float
+
+    @property
+    def num_missed(self) -> int:
+        """True segments without a match (false negatives)."""
+        return sum(not segment.matched for segment in self.truth)
+
+    @property
+    def num_false_positives(self) -> int:
+        """Predicted segments without a match, those in void aside."""
+        return sum(not segment.matched and not segment.is_void for segment in self.predicted)
+
+
+def image_outcomes(
+    records: EvaluationRecords,
+    *,
+    fold: int,
+    category_names: Sequence[str],
+    threshold: float,
+    matching: Matching,
+) -> list[ImageOutcome]:
+    """Match the segments of each image as the panoptic quality of the tables does.
+
+    Args:
+        records: Of one fold's test images.
+        fold: That fold.
+        category_names: Name of each class.
+        threshold: IoU threshold; a match has a larger IoU.
+        matching: How segments are matched where it is not unique; see ``matching.match``.
+
+    Raises:
+        UserError: The records hold another category.
+    """
+    images = records.images
+    pairs_of_images = pair_recorded_images(
+        records.instances,
+        records.overlaps,
+        image_ids=images["image_id"].tolist(),
+        category_names=category_names,
+    )
+    outcomes = []
+    for recorded, image_id, file_name, dice in zip(
+        pairs_of_images, images["image_id"], images["file_name"], images["dice"], strict=True
+    ):
+        pairs = recorded.pairs
+        matched = match(pairs, [threshold], matching)[0]
+        iou = pairs.iou[matched]
+        truth = _segments(recorded.truth, pairs.truth[matched], iou, pairs.truth_counts)
+        predicted = _segments(recorded.prediction, pairs.prediction[matched], iou, pairs.prediction_counts)
+        outcome = ImageOutcome(
+            int(image_id), str(file_name), fold, truth, predicted, len(iou), math.nan, float(dice)
+        )
+        counted = outcome.num_matches + outcome.num_missed + outcome.num_false_positives
+        mean = float(iou.sum()) / counted if counted else math.nan
+        outcomes.append(ImageOutcome(**{**vars(outcome), "iou": mean}))
+    return outcomes
+
+
+def _segments(rows: pd.DataFrame, matched: Tensor, iou: Tensor, counts: Tensor) -> tuple[SegmentOutcome, ...]:
+    # Under the matching of panopticapi a segment can have several matches: its largest IoU is shown.
+    best: dict[int, float] = {}
+    for position, value in zip(matched.tolist(), iou.tolist(), strict=True):
+        best[position] = max(value, best.get(position, 0.0))
+    columns = zip(rows["index"], rows["category"], rows["score"], rows["area"], strict=True)
+    return tuple(
+        SegmentOutcome(
+            index=int(index),
+            category=str(category),
+            score=float(score),
+            area=int(area),
+            iou=best.get(position, math.nan),
+            is_void=not bool(counts[position]),
+        )
+        for position, (index, category, score, area) in enumerate(columns)
+    )

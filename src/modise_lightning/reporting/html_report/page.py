@@ -1,0 +1,137 @@
+"""Puts a report together and renders it as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation_runs import checkpoint_of
+from modise_lightning.reporting.figures.all_figures import make_curves
+from modise_lightning.reporting.figures.model_records import read_models
+from modise_lightning.reporting.html_report.data_uri import figure_uri
+from modise_lightning.reporting.html_report.gallery import Gallery, Predict, make_gallery
+from modise_lightning.reporting.html_report.result_tables import report_tables
+from modise_lightning.reporting.html_report.settings import ReportSettings
+from modise_lightning.reporting.text import hex_color
+from modise_lightning.reporting.text_table import TextTable
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_CHART_TITLES = {
+    "threshold_ablation": "Panoptic, recognition and segmentation quality over the IoU threshold",
+    "precision_recall": "Precision and recall of instances",
+    "froc": "Sensitivity against false positives an image (FROC)",
+    "calibration": "Calibration of scores",
+    "confusion": "Confusion of classes",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the report.
+
+    Attributes:
+        title: Above it.
+        picture: Data URI.
+    """
+
+    title: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a page shows.
+
+    Attributes:
+        table: The dataset with its models and runs.
+        tables: Results, and their comparison.
+        charts: Curves.
+        galleries: One a trained model; none where no pictures are wanted.
+    """
+
+    table: DatasetTable
+    tables: list[TextTable]
+    charts: list[Chart]
+    galleries: list[Gallery]
+
+
+def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict) -> Report:
+    """Gather what a dataset's report shows.
+
+    Args:
+        table: Of one dataset.
+        settings: What, and how much.
+        predict: Runs a checkpoint, for the galleries.
+
+    Raises:
+        UserError: A run has no records, or damaged ones, or its dataset is no longer there.
+    """
+    needs_records = set(settings.figures) - {"threshold_ablation"}
+    records = read_models(table.models) if needs_records else []
+    charts = [
+        Chart(_CHART_TITLES[name], figure_uri(make_curves(name, table, records, settings).figure))
+        for name in dict.fromkeys(settings.figures)
+    ]
+    # Baselines have no checkpoint.
+    trained = [row for row in table.models if row.model == "trained"] if settings.gallery.max_images else []
+    galleries = [make_gallery(row, settings.gallery, predict) for row in trained]
+    return Report(table, report_tables(table, settings.comparison), charts, galleries)
+
+
+def render_report(report: Report) -> str:
+    """Write a report as HTML.
+
+    The file loads nothing. Its Content-Security-Policy lets only its own style sheet and script run, known by
+    their hashes, and every text in it is escaped: a name from a dataset cannot become code.
+
+    Args:
+        report: What it shows.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, hex_color=hex_color, listed=_listed)
+    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        table=report.table,
+        checkpoint_of=checkpoint_of,
+        style=Markup(style),  # our own files, not a reader's
+        script=Markup(script),
+        policy="; ".join(
+            [
+                "default-src 'none'",
+                "img-src data:",
+                f"style-src '{_hash(style)}'",
+                f"script-src '{_hash(script)}'",
+                "base-uri 'none'",
+                "form-action 'none'",
+            ]
+        ),
+        version=importlib.metadata.version("modise-lightning"),
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))

@@ -1,0 +1,61 @@
+"""Lays out the tables of a report: of one fold by class, or of a cross-validation."""
+
+from __future__ import annotations
+
+import math
+
+from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation_comparison import compare_models
+from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
+from modise_lightning.reporting.cross_validation_models import ModelFolds
+from modise_lightning.reporting.cross_validation_settings import ComparisonSettings
+from modise_lightning.reporting.text_table import Line, TextTable
+
+_METRICS = ("PQ", "RQ", "SQ", "AP", "Dice")
+
+
+def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[TextTable]:
+    """Lay out a dataset's results and, over several folds, the comparison of its models.
+
+    Args:
+        table: Of one dataset.
+        comparison: How models are compared.
+
+    Raises:
+        UserError: There is no such reference, or records contradict their results.
+    """
+    if all(len(row.runs) == 1 for row in table.models):
+        return [_single_fold_table(table)]
+    tables = [result_table(table, per_class=True)]
+    comparisons, notes = compare_models(table, **comparison.model_dump())
+    if comparisons:
+        tables.append(comparison_table(comparisons, notes, comparison.confidence))
+    return tables
+
+
+def _single_fold_table(table: DatasetTable) -> TextTable:
+    lines = []
+    for row in table.models:
+        (fold,) = row.runs
+        values = [_percent(row.values(metric)[fold]) for metric in _METRICS]
+        tested = str(row.results[fold].num_images)
+        lines.append(
+            Line([row.label, str(fold), tested, f"{row.threshold:.2f}", *values], [False] * 9, False)
+        )
+        lines += [_category_line(row, fold, name) for name in table.category_names]
+    synthetic = ", SYNTHETIC" if table.synthetic else ""
+    return TextTable(
+        title=f"{table.dataset}{synthetic}: mean over classes, and each class, in percent",
+        columns=["model", "fold", "images", "T", *_METRICS],
+        lines=lines,
+        notes=list(table.notes),
+    )
+
+
+def _category_line(row: ModelFolds, fold: int, category: str) -> Line:
+    values = [_percent(row.values_of_category(metric, category)[fold]) for metric in _METRICS]
+    return Line([f"  {category}", "", "", "", *values], [False] * 9, True)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"

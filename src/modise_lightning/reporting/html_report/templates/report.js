@@ -1,0 +1,100 @@
+"use strict";
+// Toggles, orders and filters the galleries. Without it every image is there, the worst first, and the check
+// boxes of each image still work.
+
+const names = new Intl.Collator("en", { numeric: true });
+
+function byName(first, second) {
+  return names.compare(first.dataset.name, second.dataset.name);
+}
+
+// Images without an IoU (nothing there, nothing predicted) come last in either direction.
+function byIou(direction) {
+  return (first, second) => {
+    const [one, other] = [first, second].map((card) => (card.dataset.iou === "" ? NaN : Number(card.dataset.iou)));
+    if (Number.isNaN(one) || Number.isNaN(other)) {
+      return Number.isNaN(one) - Number.isNaN(other) || byName(first, second);
+    }
+    return direction * (one - other) || byName(first, second);
+  };
+}
+
+const orders = { worst: byIou(1), best: byIou(-1), name: byName };
+
+const errors = {
+  "": () => true,
+  any: (missed, falsePositives) => missed + falsePositives > 0,
+  missed: (missed) => missed > 0,
+  "false-positives": (missed, falsePositives) => falsePositives > 0,
+  none: (missed, falsePositives) => missed + falsePositives === 0,
+};
+
+function startGallery(gallery) {
+  const find = (selector) => gallery.querySelector(selector);
+  const toolbar = find(".toolbar");
+  if (toolbar === null) {
+    return;
+  }
+  const list = find(".cards");
+  const cards = [...list.children];
+
+  function arrange() {
+    const compare = orders[find(".order").value];
+    list.append(...[...cards].sort(compare));
+    const category = find(".category").value;
+    const wanted = errors[find(".errors").value];
+    for (const card of cards) {
+      const { categories, missed, falsePositives } = card.dataset;
+      const ofCategory = category === "" || categories.split(" ").includes(category);
+      card.hidden = !(ofCategory && wanted(Number(missed), Number(falsePositives)));
+    }
+    const shown = cards.filter((card) => !card.hidden).length;
+    find(".count").textContent = `${shown} of ${cards.length} images`;
+  }
+
+  for (const layer of ["truth", "prediction"]) {
+    const all = find(`.all-${layer}`);
+    const single = cards.map((card) => card.querySelector(`.show-${layer}`));
+    const follow = () => {
+      const checked = single.filter((box) => box.checked).length;
+      all.checked = checked > 0;
+      all.indeterminate = checked > 0 && checked < single.length;
+    };
+    all.addEventListener("change", () => {
+      for (const box of single) {
+        box.checked = all.checked;
+      }
+    });
+    for (const box of single) {
+      box.addEventListener("change", follow);
+    }
+    follow(); // a reloaded page keeps its check boxes
+  }
+
+  for (const card of cards) {
+    const button = card.querySelector(".enlarge");
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const enlarged = card.classList.toggle("enlarged");
+      button.setAttribute("aria-pressed", String(enlarged));
+      card.scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  const size = find(".size");
+  const resize = () => {
+    gallery.dataset.size = size.value;
+  };
+  size.addEventListener("change", resize);
+  for (const selector of [".order", ".category", ".errors"]) {
+    find(selector).addEventListener("change", arrange);
+  }
+  toolbar.addEventListener("submit", (event) => event.preventDefault());
+  toolbar.hidden = false;
+  resize();
+  arrange();
+}
+
+for (const gallery of document.querySelectorAll(".gallery")) {
+  startGallery(gallery);
+}

@@ -1,0 +1,108 @@
+"""Opens a page in headless Chromium (QtWebEngine) and does what a user does; prints what it saw as JSON.
+
+A process of its own, because Chromium's libraries do not share one with others: ``python browser_process.py
+PAGE ACTIONS``, where ``ACTIONS`` is a JSON list of ``["run", JavaScript]`` and ``["key", name]``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer, QUrl
+from PySide6.QtTest import QTest
+from PySide6.QtWebEngineCore import (
+    QWebEnginePage,
+    QWebEngineProfile,
+    QWebEngineUrlRequestInfo,
+    QWebEngineUrlRequestInterceptor,
+)
+from PySide6.QtWebEngineWidgets import QWebEngineView
+from PySide6.QtWidgets import QApplication
+
+_MOST_TIME = 60_000  # milliseconds
+_PAUSE = 100  # milliseconds, so that a key press has arrived before the next action
+
+
+class _Requests(QWebEngineUrlRequestInterceptor):
+    """Notes the addresses that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def interceptRequest(self, info: QWebEngineUrlRequestInfo) -> None:
+        self.addresses.append(info.requestUrl().toString()[:200])
+
+
+class _Page(QWebEnginePage):
+    """Notes what is written to the console: script errors, and whatever the policy of the page refuses."""
+
+    def __init__(self, profile: QWebEngineProfile, view: QWebEngineView) -> None:
+        super().__init__(profile, view)
+        self.messages: list[str] = []
+
+    def javaScriptConsoleMessage(self, level: object, message: str, line: int, source: str) -> None:
+        self.messages.append(f"{level} line {line}: {message}")
+
+
+class _Visit:
+    """Does one action after the other."""
+
+    def __init__(self, application: QApplication, address: Path, actions: list[list[str]]) -> None:
+        self.application = application
+        self.actions: Iterator[list[str]] = iter(actions)
+        self.values: list[Any] = []
+        self.requests = _Requests()
+        # Without a name, nothing of it is kept; the application's, so that it outlives the page.
+        self.profile = QWebEngineProfile(application)
+        self.profile.setUrlRequestInterceptor(self.requests)
+        self.view = QWebEngineView()
+        self.page = _Page(self.profile, self.view)
+        self.view.setPage(self.page)
+        self.view.resize(1200, 900)
+        self.view.show()
+        self.page.loadFinished.connect(self._loaded)
+        self.page.load(QUrl.fromLocalFile(str(address)))
+
+    def _loaded(self, succeeded: bool) -> None:
+        if not succeeded:
+            self.application.exit(1)
+        QTimer.singleShot(_PAUSE, self._act)
+
+    def _act(self) -> None:
+        action = next(self.actions, None)
+        if action is None:
+            seen = {
+                "values": self.values,
+                "messages": self.page.messages,
+                "addresses": self.requests.addresses,
+            }
+            print(json.dumps(seen))
+            self.application.exit(0)
+        elif action[0] == "key":
+            QTest.keyClick(self.view.focusProxy(), getattr(Qt.Key, f"Key_{action[1]}"))
+            QTimer.singleShot(_PAUSE, self._act)
+        else:
+            self.page.runJavaScript(action[1], self._keep)
+
+    def _keep(self, value: object) -> None:
+        self.values.append(value)
+        self._act()
+
+
+def main() -> int:
+    """Visit the page that the command line names."""
+    application = QApplication(sys.argv[:1])
+    QTimer.singleShot(_MOST_TIME, lambda: application.exit(2))
+    visit = _Visit(application, Path(sys.argv[1]), json.loads(sys.argv[2]))
+    code = application.exec()
+    del visit
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
