@@ -76,7 +76,7 @@ def draw_threshold_ablation(table: DatasetTable) -> Figure:
                     markersize=5.5,
                     zorder=4,
                 )
-            axis.set_title(f"{name} ({metric})")
+            axis.set_title(name)
             axis.set_xlabel("IoU threshold T")
             axis.set_ylabel(f"{metric} (%)")
             axis.set_xlim(0, 1)
