@@ -1,4 +1,4 @@
-"""The core of multi-scale deformable attention (Zhu et al. 2021, equation 3) in plain PyTorch.
+"""The core of multi-scale deformable attention (Zhu et al. 2021, equation 3): by Triton on GPUs, else plain.
 
 Shapes use B images, S tokens of all levels together, Q queries, P points a head samples on each level.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# PyTorch brings Triton along on Linux with CUDA; elsewhere the plain formulation is all there is.
+_TRITON_IS_THERE = find_spec("triton") is not None
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Levels:
 
     Attributes:
         shapes: (height, width) of each level.
-        sizes: (levels, 2) float, (width, height) as sampling locations have them.
+        sizes: (levels, 2) float32 (or float64), (width, height) as sampling locations have them.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -27,10 +31,15 @@ class Levels:
 
     @classmethod
     def of(cls, shapes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype) -> Levels:
-        """Lay levels out one after the other."""
+        """Lay levels out one after the other, for values of a type."""
         return cls(
             tuple(shapes),
-            torch.tensor([(width, height) for height, width in shapes], dtype=dtype, device=device),
+            # bfloat16 has no 257.
+            torch.tensor(
+                [(width, height) for height, width in shapes],
+                dtype=torch.promote_types(dtype, torch.float32),
+                device=device,
+            ),
         )
 
 
@@ -44,14 +53,42 @@ def sample(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) ->
         weights: (B, Q, heads, levels, P) attention weights.
 
     Returns:
-        (B, Q, heads * channels).
+        (B, Q, heads * channels), in the values' type.
+
+    Raises:
+        ValueError: If the levels have not S tokens together.
     """
+    counts = [height * width for height, width in levels.shapes]
+    if sum(counts) != value.shape[1]:
+        raise ValueError(f"the levels {levels.shapes} have {sum(counts)} tokens, the values {value.shape[1]}")
+    if _takes_kernel(value):
+        from modise_lightning.mask_generator import deformable_attention_triton as kernel
+
+        result: Tensor = kernel.sample(value, levels.sizes, locations, weights)
+        return result
+    return _sample_by_grid(value, levels, locations, weights)
+
+
+def _takes_kernel(value: Tensor) -> bool:
+    """Tell whether the kernels can compute it; they sum in float32."""
+    return (
+        _TRITON_IS_THERE
+        and value.is_cuda
+        and value.dtype != torch.float64
+        # Atomic additions have no fixed order; the plain formulation tells what PyTorch says then.
+        and not torch.are_deterministic_algorithms_enabled()
+        and torch.cuda.get_device_capability(value.device) >= (8, 0)  # what Triton supports
+    )
+
+
+def _sample_by_grid(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) -> Tensor:
+    """Call ``grid_sample`` once a level."""
     batch, _, heads, channels = value.shape
     queries = locations.shape[1]
+    counts = [height * width for height, width in levels.shapes]
     # Copied once for all levels, so that the rest needs no copies; images and heads are one axis.
     grids = (2 * locations.to(value.dtype) - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
     attention = weights.to(value.dtype).permute(3, 0, 2, 1, 4).flatten(1, 2)
-    counts = [height * width for height, width in levels.shapes]
     maps = value.permute(0, 2, 3, 1).flatten(0, 1).split_with_sizes(counts, dim=2)
     result = value.new_zeros(batch * heads, channels, queries)
     for level, shape in enumerate(levels.shapes):
