@@ -81,6 +81,8 @@ def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
     ]
     installed = run(*arguments, folder=tmp_path)
     assert installed.returncode == 0, installed.stderr
+    templates = site / "modise_lightning" / "reporting" / "html_report" / "templates"
+    assert len(list(templates.iterdir())) == 4
     where = run("-c", "import modise_lightning; print(modise_lightning.__file__)", folder=tmp_path, path=site)
     assert where.stdout.startswith(str(site))
     shown = run("-m", "modise_lightning.train", "--cfg", "job", folder=tmp_path, path=site)

@@ -50,16 +50,19 @@ def report(config: DictConfig) -> list[Path]:
         threshold_limit=settings.threshold_limit,
         num_folds=settings.num_folds,
     )
+    console = Console(soft_wrap=True, highlight=False)
 
     def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictionStream:
         from modise_lightning.checkpoint_predictions import stream_predictions  # the whole network
 
         gallery = settings.gallery
+        console.print(
+            f"predicting {len(image_ids)} images of fold {run.identity.fold}: {run.folder}", markup=False
+        )
         return stream_predictions(
             run, image_ids, overrides=gallery.overrides, device=gallery.device, setting="gallery"
         )
 
-    console = Console(soft_wrap=True, highlight=False)
     written = []
     for table, name in zip(tables, file_names(tables), strict=True):
         page = render_report(make_report(table, settings, predict)).encode()

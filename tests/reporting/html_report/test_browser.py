@@ -146,14 +146,39 @@ def test_check_boxes_show_and_hide_outlines(page: Path) -> None:
         run("document.querySelector('.all-truth').click()", visible("truth")),
         run(visible("prediction")),
         run("document.querySelector('.show-truth').click()", visible("truth")),
-        run("String(document.querySelector('.all-truth').indeterminate)"),
+        run(
+            "['checked', 'indeterminate'].map((state) => document.querySelector('.all-truth')[state]).join()"
+        ),
         run("document.querySelector('.all-prediction').click()", visible("prediction")),
         run("document.querySelector('.all-prediction').click()", visible("prediction")),
         run("String(document.querySelector('.all-prediction').indeterminate)"),
         run("document.querySelector('.enlarge').click()", "document.querySelectorAll('.enlarged').length"),
     )
     assert seen["messages"] == []
-    assert seen["values"] == [6, 0, 6, 1, "true", 0, 6, "false", 1]
+    assert seen["values"] == [6, 0, 6, 1, "true,true", 0, 6, "false", 1]
+
+
+def test_outlines_stay_over_the_image_at_any_size(page: Path) -> None:
+    """A picture point of image and outlines is at one place of the screen, in every size of a card."""
+    # Of the right lower corner of "image10.png"'s square, 30 pixels from the left top one of 64 x 96.
+    offset = """(() => {
+        const card = document.querySelector('.card[data-name="image10.png"]');
+        const image = card.querySelector('img'), box = image.getBoundingClientRect();
+        const fits = getComputedStyle(image).objectFit === 'contain';
+        const scale = Math.min(box.width / 64, box.height / 96);
+        const [across, down] = fits ? [scale, scale] : [box.width / 64, box.height / 96];
+        const corner = card.querySelector('g.truth path:not(.casing)').getBoundingClientRect();
+        const right = box.left + box.width / 2 + across * (30 - 32);
+        const bottom = box.top + box.height / 2 + down * (30 - 48);
+        return JSON.stringify([scale, corner.right - right, corner.bottom - bottom]);
+    })()"""
+    enlarge = "[...document.querySelectorAll('.enlarge')].forEach((each) => each.click())"
+    seen = visit(page, run(offset), run(choose("size", "small"), offset), run(enlarge, offset))
+    medium, small, enlarged = (json.loads(value) for value in seen["values"])
+    assert small[0] < medium[0] < enlarged[0]
+    for _, right, bottom in (medium, small, enlarged):
+        assert abs(right) < 3
+        assert abs(bottom) < 3
 
 
 def test_the_keyboard_is_enough(page: Path) -> None:

@@ -39,7 +39,7 @@ class Chart:
     """A figure of the report.
 
     Attributes:
-        title: Above it.
+        title: What it shows.
         picture: Data URI.
     """
 
