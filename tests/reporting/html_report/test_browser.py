@@ -146,9 +146,7 @@ def test_check_boxes_show_and_hide_outlines(page: Path) -> None:
         run("document.querySelector('.all-truth').click()", visible("truth")),
         run(visible("prediction")),
         run("document.querySelector('.show-truth').click()", visible("truth")),
-        run(
-            "['checked', 'indeterminate'].map((state) => document.querySelector('.all-truth')[state]).join()"
-        ),
+        run("['checked', 'indeterminate'].map((one) => document.querySelector('.all-truth')[one]).join()"),
         run("document.querySelector('.all-prediction').click()", visible("prediction")),
         run("document.querySelector('.all-prediction').click()", visible("prediction")),
         run("String(document.querySelector('.all-prediction').indeterminate)"),
