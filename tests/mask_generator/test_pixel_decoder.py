@@ -92,6 +92,19 @@ def test_core_equals_transformers_far_outside_the_maps() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_locations_are_not_rounded_to_the_type_of_the_values() -> None:
+    # In bfloat16 a location in a row of 257 would be off by up to half a cell.
+    generator = torch.Generator().manual_seed(4)
+    value = torch.randn(1, 257, 1, 8, generator=generator).bfloat16()
+    locations = torch.rand(1, 50, 1, 1, 1, 2, generator=generator)
+    locations[..., 1] = 0.5
+    weights = torch.ones(1, 50, 1, 1, 1).bfloat16()
+    found = sample(value, Levels.of([(1, 257)], value.device, value.dtype), locations, weights)
+    expected = multi_scale_deformable_attention(value.float(), [(1, 257)], locations, weights.float())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("size", [64, 512])
 def test_runs_under_bfloat16_autocast(size: int) -> None:
     own, theirs = build()

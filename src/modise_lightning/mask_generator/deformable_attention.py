@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from importlib.util import find_spec
 
 import torch
@@ -86,16 +87,20 @@ def _sample_by_grid(value: Tensor, levels: Levels, locations: Tensor, weights: T
     batch, _, heads, channels = value.shape
     queries = locations.shape[1]
     counts = [height * width for height, width in levels.shapes]
-    # Copied once for all levels, so that the rest needs no copies; images and heads are one axis.
-    grids = (2 * locations.to(value.dtype) - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
-    attention = weights.to(value.dtype).permute(3, 0, 2, 1, 4).flatten(1, 2)
-    maps = value.permute(0, 2, 3, 1).flatten(0, 1).split_with_sizes(counts, dim=2)
-    result = value.new_zeros(batch * heads, channels, queries)
+    # Locations keep their type: half a cell of a map of 128 is less than bfloat16 can tell.
+    dtype = torch.promote_types(value.dtype, locations.dtype)
+    # Copied once for all levels, so that the rest needs no copies; images and heads are one axis. Points come
+    # before queries: products and sums then run along the queries, which are many.
+    grids = (2 * locations.to(dtype) - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2)
+    attention = weights.to(dtype).permute(3, 0, 2, 4, 1).flatten(1, 2)
+    maps = value.to(dtype).permute(0, 2, 3, 1).flatten(0, 1).split_with_sizes(counts, dim=2)
+    parts = []
     for level, shape in enumerate(levels.shapes):
         image = maps[level].view(batch * heads, channels, *shape)
         sampled = F.grid_sample(
             image, grids[level], mode="bilinear", padding_mode="zeros", align_corners=False
         )
         # A product and a sum: as an einsum the gradient is many tiny outer products.
-        result = result + (sampled * attention[level, :, None]).sum(-1)
+        parts.append((sampled * attention[level, :, None]).sum(2))
+    result = reduce(torch.add, parts).to(value.dtype)
     return result.view(batch, heads * channels, queries).transpose(1, 2)

@@ -88,8 +88,9 @@ class PixelDecoder(Mask2FormerPixelDecoder):
                     self.position_embedding(torch.Size((1, 1, *shape)), device, dtype).flatten(2)[0].T
                     for shape in shapes
                 ]
-                places = [_centres(height, width, device, dtype) for height, width in shapes]
-                made = (Levels.of(shapes, device, dtype), torch.cat(sine).contiguous(), torch.cat(places))
+                levels = Levels.of(shapes, device, dtype)
+                places = [_centres(height, width, device, levels.sizes.dtype) for height, width in shapes]
+                made = (levels, torch.cat(sine).contiguous(), torch.cat(places))
             self._geometry = (key, made)
         return self._geometry[1]
 
