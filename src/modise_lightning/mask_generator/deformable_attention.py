@@ -67,7 +67,7 @@ def sample(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) ->
 
         result: Tensor = kernel.sample(value, levels.sizes, locations, weights)
         return result
-    return _sample_by_grid(value, levels, locations, weights)
+    return sample_by_grid(value, levels, locations, weights)
 
 
 def _takes_kernel(value: Tensor) -> bool:
@@ -82,7 +82,7 @@ def _takes_kernel(value: Tensor) -> bool:
     )
 
 
-def _sample_by_grid(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) -> Tensor:
+def sample_by_grid(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) -> Tensor:
     """Call ``grid_sample`` once a level."""
     batch, _, heads, channels = value.shape
     queries = locations.shape[1]
