@@ -35,7 +35,7 @@ def run_identity(config: DictConfig, dataset: PreparedDataset, split: str) -> Ru
         experiment=OmegaConf.select(config, "experiment"),
         random_parts=tuple(part for part, origin in weights.items() if origin == "random"),
         matching=config.metrics.matching,
-        dataset=dataset.info["name"],
+        dataset=config.data.name,
         synthetic=dataset.info["synthetic"],
         dataset_digest=hashlib.sha256(identity.encode()).hexdigest()[:12],
         num_dataset_images=len(dataset.folds),

@@ -643,3 +643,5 @@ def test_preparing_and_a_step_of_training(
     assert report.counts["images prepared"] == 5
     overrides = [*common, *ONE_STEP, "batch_size=1", "baselines=[]", "data.trim_background=true"]
     assert set(train(compose_config("train", overrides, tmp_path / "run"))) == {"trained"}
+    # Under this name tables look for the paper's rows.
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["dataset"] == "cdd_cesm"

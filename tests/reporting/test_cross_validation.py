@@ -288,6 +288,17 @@ def test_the_paper_stands_under_its_experiments(tmp_path: Path) -> None:
     assert "The paper's rows are at" not in "".join(result_table(table, per_class=False).notes)
 
 
+def test_other_classes_never_get_the_papers_numbers(tmp_path: Path) -> None:
+    write_five(tmp_path, "odise", experiment="odise", dataset="vindr_mammo", synthetic=False)
+    (table,) = gather(tmp_path)
+    assert [line[0] for line in lines(result_table(table, per_class=False))] == ["odise"]
+    assert {row["source"] for row in csv.DictReader(results_csv(table).splitlines())} == {"ours"}
+    assert (
+        "The classes are not the paper's (BI-RADS 3, BI-RADS 4, BI-RADS 5): its rows are left out."
+        in table.notes
+    )
+
+
 def test_a_phantom_never_gets_the_papers_numbers(tmp_path: Path) -> None:
     write_five(tmp_path, "odise", experiment="odise", dataset="cdd_cesm", synthetic=True)
     (table,) = gather(tmp_path)

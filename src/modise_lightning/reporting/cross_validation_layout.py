@@ -10,7 +10,7 @@ from io import StringIO
 from modise_lightning.reporting.cross_validation import DatasetTable
 from modise_lightning.reporting.cross_validation_comparison import Comparison
 from modise_lightning.reporting.cross_validation_models import METRICS, ModelFolds, Summary
-from modise_lightning.reporting.paper import PaperRow, read_paper_tables
+from modise_lightning.reporting.paper import PAPER_DATASETS, PaperRow, read_paper_tables
 from modise_lightning.reporting.text_table import Line, TextTable
 
 
@@ -172,6 +172,9 @@ def _paper_row(
 ) -> PaperRow | None:
     experiment = next(iter(row.runs.values())).identity.experiment
     if row.model != "trained" or table.synthetic or experiment is None:
+        return None
+    dataset = PAPER_DATASETS.get(table.dataset)
+    if dataset is None or set(dataset.category_names) != set(table.category_names):
         return None
     return paper.get((table.dataset, experiment))
 

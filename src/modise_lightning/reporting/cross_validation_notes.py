@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from modise_lightning.reporting.cross_validation_models import ModelFolds
 from modise_lightning.reporting.cross_validation_runs import FinishedRun, UnfinishedRun
-from modise_lightning.reporting.paper import PAPER_NUM_IMAGES
+from modise_lightning.reporting.paper import PAPER_DATASETS
 from modise_lightning.reporting.results import RunIdentity
 
 
@@ -43,11 +43,17 @@ def _dataset_notes(identity: RunIdentity, models: Sequence[ModelFolds]) -> list[
             "The test images are the dataset's official ones, the same in every fold: the deviation is that "
             "of the trainings, not of the test images."
         )
-    if name not in PAPER_NUM_IMAGES:
-        notes.append(f"The paper has no row of {name}: its tables are of {' and '.join(PAPER_NUM_IMAGES)}.")
+    if name not in PAPER_DATASETS:
+        notes.append(f"The paper has no row of {name}: its tables are of {' and '.join(PAPER_DATASETS)}.")
         return notes
-    if images is not None and images != PAPER_NUM_IMAGES[name]:
-        notes.append(f"The dataset has {images} images here, {PAPER_NUM_IMAGES[name]} in the paper.")
+    paper = PAPER_DATASETS[name]
+    if images is not None and images != paper.num_images:
+        notes.append(f"The dataset has {images} images here, {paper.num_images} in the paper.")
+    first = next(iter(models[0].results.values()))
+    if set(first.category_names) != set(paper.category_names):
+        classes = ", ".join(paper.category_names)
+        notes.append(f"The classes are not the paper's ({classes}): its rows are left out.")
+        return notes
     for row in models:
         own = next(iter(row.runs.values())).identity
         if row.model != "trained":

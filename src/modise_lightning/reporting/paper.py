@@ -6,8 +6,24 @@ import csv
 from dataclasses import dataclass
 from importlib.resources import files
 
-# Images that the paper evaluates of each dataset, all folds together.
-PAPER_NUM_IMAGES = {"cdd_cesm": 1225, "vindr_mammo": 1768}
+
+@dataclass(frozen=True)
+class PaperDataset:
+    """What the paper evaluates of a dataset.
+
+    Attributes:
+        num_images: All folds together.
+        category_names: The classes.
+    """
+
+    num_images: int
+    category_names: tuple[str, ...]
+
+
+PAPER_DATASETS = {
+    "cdd_cesm": PaperDataset(1225, ("benign", "malignant")),
+    "vindr_mammo": PaperDataset(1768, ("BI-RADS 3", "BI-RADS 4", "BI-RADS 5")),
+}
 
 
 @dataclass(frozen=True)
