@@ -78,7 +78,7 @@ def check(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize(
     ("shapes", "batch", "queries", "heads", "channels", "points"),
     [
-        ([(5, 7), (3, 2), (1, 1)], 2, 131, 2, 6, 2),
+        ([(5, 7), (3, 2), (1, 1)], 1, 71, 2, 6, 2),
         ([(4, 6)], 1, 5, 1, 1, 1),
         ([(1, 9), (9, 1)], 1, 1, 2, 32, 4),
         ([(3, 3), (2, 2), (1, 2), (2, 1)], 1, 9, 2, 33, 3),

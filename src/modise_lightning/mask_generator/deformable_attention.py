@@ -78,7 +78,6 @@ def _takes_kernel(value: Tensor) -> bool:
         and value.dtype != torch.float64
         # Atomic additions have no fixed order; the plain formulation tells what PyTorch says then.
         and not torch.are_deterministic_algorithms_enabled()
-        and torch.cuda.get_device_capability(value.device) >= (8, 0)  # what Triton supports
     )
 
 
