@@ -13,7 +13,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.reporting.cross_validation import make_tables
 from modise_lightning.reporting.cross_validation_models import ModelFolds
 from modise_lightning.reporting.cross_validation_runs import find_runs
-from modise_lightning.reporting.figures.model_records import ModelRecords
+from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
 
 
 @pytest.fixture
@@ -37,6 +37,20 @@ def test_records_of_other_images_are_told(row: ModelFolds) -> None:
     results = {"trained": replace(run.results["trained"], num_images=7)}
     with pytest.raises(UserError, match="records of 6 images, but the results beside them are of 7"):
         ModelRecords.read(ModelFolds("m", "trained", {0: replace(run, results=results)}, 0.5))
+
+
+def test_a_class_that_any_model_predicts_as_instances_is_a_thing_for_all(row: ModelFolds) -> None:
+    run = row.runs[0]
+    path = run.folder / "records"
+    shutil.copytree(path / "trained", path / "shy")
+    for name in ("instances", "overlaps"):
+        lines = (path / "shy" / f"{name}.csv").read_text().splitlines(keepends=True)
+        (path / "shy" / f"{name}.csv").write_text("".join(line for line in lines if ",instance," not in line))
+    undefined = {name: [float("nan")] * 19 for name in run.results["trained"].category_names}
+    result = replace(run.results["trained"], average_precision_by_category=undefined)
+    shy = ModelFolds("shy", "shy", {0: replace(run, results={"shy": result})}, 0.5)
+    assert ModelRecords.read(shy).isthing == [False, False]
+    assert [model.isthing for model in read_models([shy, row])] == [[True, True], [True, True]]
 
 
 def test_things_have_instances_or_an_average_precision(row: ModelFolds) -> None:

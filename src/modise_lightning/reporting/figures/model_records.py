@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modise_lightning.errors import UserError
@@ -87,8 +87,14 @@ class ModelRecords:
 
 
 def read_models(rows: Sequence[ModelFolds]) -> list[ModelRecords]:
-    """Read the records of all models of a table."""
-    return [ModelRecords.read(row) for row in rows]
+    """Read the records of all models of a table.
+
+    A class whose instances one of them tells apart is one for all: models without instances of a class that
+    has no truth do not show it.
+    """
+    models = [ModelRecords.read(row) for row in rows]
+    isthing = [any(each) for each in zip(*(model.isthing for model in models), strict=True)]
+    return [replace(model, isthing=isthing) for model in models]
 
 
 def _isthing(row: ModelFolds, records: Iterable[EvaluationRecords], name: str) -> bool:
