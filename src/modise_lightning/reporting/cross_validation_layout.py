@@ -92,7 +92,8 @@ def comparison_table(comparisons: Sequence[Comparison], notes: Sequence[str], co
         ],
         lines=lines,
         notes=[
-            "Interval: of the mean difference, bootstrap over the patients of each fold, not over trainings; RQ, SQ and PQ only.",
+            "Interval: of the mean difference, bootstrap over the patients of each fold, not over trainings; "
+            "RQ, SQ and PQ only.",
             f"p: Wilcoxon's signed-rank test over folds, two-sided; with {fewest} folds it cannot be below "
             f"{2 / 2**fewest:g}.",
             *notes,
