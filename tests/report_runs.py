@@ -142,14 +142,19 @@ class Runs:
 
 def report_settings(**changes: object) -> ReportSettings:
     """Give the shipped settings, but few resamples and no curves that are slow to draw."""
+    shipped = {
+        name: yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        for name in ("gathering/default", "comparison/default", "curves/default", "report")
+    }
     values = {
-        **yaml.safe_load((CONF / "curves" / "default.yaml").read_text()),
-        **yaml.safe_load((CONF / "report.yaml").read_text()),
+        **shipped["gathering/default"],
+        **shipped["curves/default"],
+        **shipped["report"],
         "runs": ["not read here"],
         "output_dir": "not written here",
         "figures": ["threshold_ablation"],
         **changes,
     }
     del values["defaults"]
-    values["comparison"] = {**values["comparison"], "bootstrap_samples": 50}
+    values["comparison"] = {**shipped["comparison/default"], "bootstrap_samples": 50}
     return ReportSettings.check(values)

@@ -32,9 +32,8 @@ def figures(config: DictConfig) -> list[Path]:
 
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation import gather_tables
     from modise_lightning.reporting.cross_validation_files import file_names
-    from modise_lightning.reporting.cross_validation_runs import find_runs
     from modise_lightning.reporting.figures.all_figures import make_figures
     from modise_lightning.reporting.figures.files import write_figure
     from modise_lightning.reporting.figures.settings import FigureSettings
@@ -42,14 +41,7 @@ def figures(config: DictConfig) -> list[Path]:
     quieten_libraries()
     check_config(config)
     settings = FigureSettings.check(OmegaConf.to_container(config, resolve=True))
-    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
-    tables = make_tables(
-        found,
-        models=settings.models,
-        threshold=settings.threshold,
-        threshold_limit=settings.threshold_limit,
-        num_folds=settings.num_folds,
-    )
+    tables = gather_tables(settings)
 
     def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictedImages:
         from modise_lightning.checkpoint_predictions import predict_images  # the whole network

@@ -25,31 +25,25 @@ def report(config: DictConfig) -> list[Path]:
     Raises:
         UserError: There are no runs, some cannot stand in one report, or one is damaged.
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from omegaconf import OmegaConf
     from rich.console import Console
+    from rich.progress import track
 
     from modise_lightning.atomic_files import write_bytes_atomically
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation import gather_tables
     from modise_lightning.reporting.cross_validation_files import file_names
-    from modise_lightning.reporting.cross_validation_runs import find_runs
     from modise_lightning.reporting.html_report.page import make_report, render_report
     from modise_lightning.reporting.html_report.settings import ReportSettings
 
     quieten_libraries()
     check_config(config)
     settings = ReportSettings.check(OmegaConf.to_container(config, resolve=True))
-    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
-    tables = make_tables(
-        found,
-        models=settings.models,
-        threshold=settings.threshold,
-        threshold_limit=settings.threshold_limit,
-        num_folds=settings.num_folds,
-    )
+    tables = gather_tables(settings)
     console = Console(soft_wrap=True, highlight=False)
 
     def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictionStream:
@@ -59,9 +53,11 @@ def report(config: DictConfig) -> list[Path]:
         console.print(
             f"predicting {len(image_ids)} images of fold {run.identity.fold}: {run.folder}", markup=False
         )
-        return stream_predictions(
+        stream = stream_predictions(
             run, image_ids, overrides=gallery.overrides, device=gallery.device, setting="gallery"
         )
+        rows = track(stream.rows, "predicting", len(image_ids), console=console, transient=True)
+        return replace(stream, rows=iter(rows))
 
     written = []
     for table, name in zip(tables, file_names(tables), strict=True):

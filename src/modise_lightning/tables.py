@@ -27,24 +27,16 @@ def tables(config: DictConfig) -> list[DatasetTable]:
     from rich.console import Console
 
     from modise_lightning.config_check import check_config
-    from modise_lightning.reporting.cross_validation import make_tables
+    from modise_lightning.reporting.cross_validation import gather_tables
     from modise_lightning.reporting.cross_validation_comparison import compare_models
     from modise_lightning.reporting.cross_validation_files import file_names, write_table
     from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
-    from modise_lightning.reporting.cross_validation_runs import find_runs
     from modise_lightning.reporting.cross_validation_settings import TableSettings
     from modise_lightning.reporting.text_table import render_table
 
     check_config(config)
     settings = TableSettings.check(OmegaConf.to_container(config, resolve=True))
-    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
-    made = make_tables(
-        found,
-        models=settings.models,
-        threshold=settings.threshold,
-        threshold_limit=settings.threshold_limit,
-        num_folds=settings.num_folds,
-    )
+    made = gather_tables(settings)
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)  # a file or a pipe has no width of its own

@@ -6,12 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.best_threshold import best_threshold
 from modise_lightning.reporting.cross_validation_models import ModelFolds, Summary, threshold_index
 from modise_lightning.reporting.cross_validation_notes import table_notes, unfinished_note
-from modise_lightning.reporting.cross_validation_runs import FinishedRun, FoundRuns, dataset_key
+from modise_lightning.reporting.cross_validation_runs import FinishedRun, FoundRuns, dataset_key, find_runs
+from modise_lightning.reporting.cross_validation_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,24 @@ class DatasetTable:
     def category_names(self) -> list[str]:
         """Classes."""
         return next(iter(self.models[0].results.values())).category_names
+
+
+def gather_tables(settings: RunSettings) -> list[DatasetTable]:
+    """Find runs and gather their folds, a table a dataset.
+
+    Args:
+        settings: Which runs, and how.
+
+    Raises:
+        UserError: There are no runs, or some cannot stand in one table.
+    """
+    return make_tables(
+        find_runs([Path(folder) for folder in settings.runs], settings.same_fold),
+        models=settings.models,
+        threshold=settings.threshold,
+        threshold_limit=settings.threshold_limit,
+        num_folds=settings.num_folds,
+    )
 
 
 def make_tables(

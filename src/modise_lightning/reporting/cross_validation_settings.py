@@ -10,7 +10,7 @@ from modise_lightning.errors import UserError
 
 
 class ComparisonSettings(BaseModel):
-    """How models are compared; see ``compare_models``."""
+    """How models are compared, see ``compare_models``; each value is explained in ``conf/comparison``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -21,7 +21,7 @@ class ComparisonSettings(BaseModel):
 
 
 class RunSettings(BaseModel):
-    """Which runs are gathered, and how; each value is explained in ``conf/tables.yaml``."""
+    """Which runs are gathered, and how; each value is explained in ``conf/gathering``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -53,7 +53,7 @@ class RunSettings(BaseModel):
 
 
 class TableSettings(RunSettings):
-    """What ``conf/tables.yaml`` holds; each value is explained there."""
+    """What ``conf/tables.yaml`` composes."""
 
     per_class: bool
     comparison: ComparisonSettings

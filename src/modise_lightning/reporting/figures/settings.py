@@ -86,7 +86,7 @@ class CurveSettings(RunSettings):
 
 
 class FigureSettings(CurveSettings):
-    """What ``conf/figures.yaml`` holds; each value is explained there."""
+    """What ``conf/figures.yaml`` composes; its own values are explained there."""
 
     figures: Annotated[list[FigureName], Field(min_length=1)]
     formats: Annotated[list[FigureFormat], Field(min_length=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from torch import Tensor
@@ -117,7 +117,7 @@ def image_outcomes(
         )
         counted = outcome.num_matches + outcome.num_missed + outcome.num_false_positives
         mean = float(iou.sum()) / counted if counted else math.nan
-        outcomes.append(ImageOutcome(**{**vars(outcome), "iou": mean}))
+        outcomes.append(replace(outcome, iou=mean))
     return outcomes
 
 

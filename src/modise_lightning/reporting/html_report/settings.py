@@ -23,7 +23,7 @@ class GallerySettings(BaseModel):
 
 
 class ReportSettings(CurveSettings):
-    """What ``conf/report.yaml`` holds; each value is explained there."""
+    """What ``conf/report.yaml`` composes; its own values are explained there."""
 
     figures: list[CurveName]
     comparison: ComparisonSettings
