@@ -98,6 +98,8 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     compared: dict[str, EvaluationResult] = {}
     records: dict[str, EvaluationRecords] = {}
     if "untrained" in config.baselines:
+        if trainer.is_global_zero:
+            console.print("before training, to compare with:")
         build_trainer(logger=False, callbacks=[evaluation], enable_checkpointing=False).test(
             module, datamodule=data, verbose=False
         )
@@ -118,6 +120,8 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
             "no checkpoint was written: the training ended before its first validation "
             "(trainer.max_epochs, trainer.check_val_every_n_epoch, callbacks.checkpoint)."
         )
+    if trainer.is_global_zero:
+        console.print("the best checkpoint:")
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
