@@ -28,9 +28,9 @@ if os.environ.get("CI"):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """The tests run in several processes, each on its own core."""
-    torch.set_num_threads(1)
+def _threads() -> None:
+    """The tests run in several processes, each on its own core; TEST_THREADS tries more."""
+    torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 
 @pytest.fixture

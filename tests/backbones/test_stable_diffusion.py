@@ -64,7 +64,9 @@ def test_a_folder_gives_the_model_that_was_saved(
     backbone = load(pipeline_folder)
     tokens = torch.tensor([[BEGIN] + [END] * 6])
     expected = text_encoder(tokens).last_hidden_state
-    assert torch.equal(backbone.unconditional_context, expected)
+    # Weights lie in memory as the file has them, not aligned, and some processors round a product with a
+    # single row otherwise there: equal weights, features that differ in the last bits.
+    torch.testing.assert_close(backbone.unconditional_context, expected)
     torch.manual_seed(0)
     direct = DiffusionBackbone(
         unet=unet,
@@ -82,9 +84,12 @@ def test_a_folder_gives_the_model_that_was_saved(
         execution=FrozenExecution(precision="trainer", channels_last=False, compile=None),
         learning_rate_multiplier=1.0,
     )
+    loaded, built = backbone.state_dict(), direct.state_dict()
+    assert loaded.keys() == built.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in built.items() if "context" not in name)
     images = torch.rand(1, 3, 64, 64)
-    for loaded, reference in zip(backbone(images, None).levels, direct(images, None).levels, strict=True):
-        assert torch.equal(loaded, reference)
+    for found, reference in zip(backbone(images, None).levels, direct(images, None).levels, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_half_precision_and_pickled_weights_load(

@@ -83,8 +83,8 @@ class FeatureRecall:
 def _with_company(absent: list[int], total: int) -> list[int]:
     """Add another image to a single one of several.
 
-    PyTorch convolves one small image on a CPU with another algorithm than several, which rounds otherwise;
-    so results equal those without a store.
+    PyTorch convolves one small image on a CPU with another algorithm than several, which rounds otherwise.
+    What is left are the last bits of matrix products, which some processors round by the number of images.
     """
     return [*absent, (absent[0] + 1) % total] if len(absent) == 1 < total else absent
 
