@@ -1,15 +1,21 @@
-# make train, make test: each makes the environment first if it is not there.
+# make train, make test, make fuzz: each makes the environment first if it is not there.
 PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: train test lint environment clean
+.PHONY: train test fuzz lint environment clean
 
 train: environment
 	$(BIN)/python -m modise_lightning.train $(ARGS)
 
 test: environment lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Mutated files of every kind for the readers; findings go to outputs/fuzzing.
+SECONDS ?= 60
+SEED ?= 1
+fuzz: environment
+	PYTHONPATH=tests $(BIN)/python -m fuzzing --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 lint: environment
 	$(BIN)/ruff check .

@@ -1,0 +1,270 @@
+"""Checkpoints, the configuration in them, pretrained weights, and overrides of the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fuzzing.byte_mutations import mutate_bytes
+from fuzzing.kinds import InsaneResultError, Kind, RefusedError
+from fuzzing.table_mutations import mutate_zip
+from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree
+from modise_lightning.assembly import build_module, build_segmenter, load_trained
+from modise_lightning.checkpoint import METADATA_KEY, trained_state, versions
+from modise_lightning.clip import _read_json
+from modise_lightning.command_line import config_directory
+from modise_lightning.config_check import check_config
+from modise_lightning.weights import fingerprint, read_state_dict
+
+_OVERRIDES = [
+    "backbone=swin_tiny",
+    "captioner=none",
+    "text=learned",
+    "name=fuzzed",
+    "output_dir=out",
+    "data.root=data",
+]
+_WORDS = [
+    *(
+        "=",
+        "+",
+        "++",
+        "~",
+        "null",
+        "nan",
+        "inf",
+        "-1",
+        "0",
+        "1e999",
+        "true",
+        "[]",
+        "{}",
+        "[1",
+        "'",
+        '"',
+        "${",
+        "${x}",
+    ),
+    *(
+        "${oc.env:HOME}",
+        "???",
+        "_target_",
+        "é",
+        "\x00",
+        "\x1b[31m",
+        "{a:{b:1}}",
+        "[[[[1]]]]",
+        "os.mkdir",
+        "a b",
+        "/",
+        "@",
+        ":",
+    ),
+]
+
+
+class _Command:
+    """Pickles as a call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (MARKER,)
+
+
+def model_kinds() -> list[Kind]:
+    """Give the kinds."""
+    checkpoint = _checkpoint()
+    state = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
+    pickled = io.BytesIO()
+    torch.save(state, pickled)
+    clip = json.dumps(
+        {"model_cfg": {"embed_dim": 8, "vision_cfg": {"layers": 1}}, "preprocess_cfg": {"mean": [0.5]}}
+    )
+    overrides = "\n".join(
+        [
+            "fold=1",
+            "optimizer.learning_rate=1e-4",
+            "data.categories=[{name:a,prompts:[a],isthing:true,color:[1,2,3]}]",
+            "batch_size=3",
+            "metrics.thresholds=[0.1,0.5]",
+            "backbone=swin_tiny",
+            "seed=3",
+        ]
+    )
+    return [
+        Kind(
+            "checkpoint", "best.ckpt", _load, [checkpoint], [_mutate_checkpoint, mutate_zip, _mutate_pickle]
+        ),
+        Kind("stored-config", "best.ckpt", _load, [checkpoint], [_mutate_config]),
+        Kind(
+            "safetensors",
+            "w.safetensors",
+            _weights("w.safetensors"),
+            [safetensors.torch.save(state, {"a": "b"})],
+        ),
+        Kind(
+            "pickled-weights", "w.bin", _weights("w.bin"), [pickled.getvalue()], [mutate_zip, _mutate_pickle]
+        ),
+        Kind("weights-config", "config.json", _clip_config, [clip.encode()], [mutate_json]),
+        Kind("overrides", "overrides.txt", _compose, [overrides.encode()], [_mutate_overrides]),
+    ]
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return compose("train", overrides=overrides)
+
+
+def _checkpoint() -> bytes:
+    config = _composed(_OVERRIDES)
+    with open_dict(config):
+        config.mask_generator.num_queries = 4
+    torch.manual_seed(0)
+    module = build_module(config, build_segmenter(config), {"name": "phantom", "synthetic": True})
+    stream = io.BytesIO()
+    content = {
+        "state_dict": trained_state(module, module.state_dict()),
+        METADATA_KEY: {**module.metadata, "versions": versions(), "frozen_weights": fingerprint(module)},
+    }
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def _load(folder: Path) -> None:
+    module, config, dataset = load_trained(folder / "best.ckpt", {})
+    if module.training or not isinstance(config, DictConfig) or not isinstance(dataset, dict):
+        raise InsaneResultError(f"a module with the dataset {dataset!r}")
+    if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
+        raise InsaneResultError("weights that are not finite were loaded")
+
+
+def _weights(name: str):  # noqa: ANN202
+    def read(folder: Path) -> None:
+        for key, value in read_state_dict(folder / name).items():
+            if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+                raise InsaneResultError(f"{key!r} is {type(value)}")
+
+    return read
+
+
+def _clip_config(folder: Path) -> None:
+    _read_json(
+        "clip",
+        folder / "config.json",
+    )
+
+
+def _compose(folder: Path) -> None:
+    lines = (folder / "overrides.txt").read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    try:
+        check_config(_composed([*_OVERRIDES, *filter(None, lines)]))
+    except (HydraException, OmegaConfBaseException) as error:  # Hydra and ``run_command`` print these.
+        raise RefusedError(str(error)) from error
+
+
+def _mutate_overrides(data: bytes, random: Random) -> bytes:
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    kept = random.sample(lines, random.randrange(1, len(lines) + 1))
+    position = random.randrange(len(kept))
+    parts = kept[position].partition("=")
+    place = random.randrange(len(kept[position]) + 1)
+    kept[position] = random.choice(
+        (
+            f"{parts[0]}={random.choice(_WORDS)}",
+            f"{random.choice(_WORDS)}{kept[position]}",
+            kept[position][:place] + random.choice(_WORDS) + kept[position][place:],
+            f"+{parts[0]}._target_={random.choice(('os.mkdir', 'x', 'modise_lightning.train.train'))}",
+        )
+    )
+    return "\n".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _open(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True)
+
+
+def _save(content: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def _mutate_checkpoint(data: bytes, random: Random) -> bytes:
+    """Change tensors and metadata."""
+    content = _open(data)
+    tensors = [
+        torch.zeros(2),
+        torch.full((3,), torch.nan),
+        torch.zeros(0),
+        torch.tensor(1),
+        torch.zeros(2, dtype=torch.int8),
+    ]
+    tensors += [torch.zeros(2, dtype=torch.complex64), torch.eye(2).to_sparse(), torch.zeros(1).expand(10**9)]
+    match random.randrange(4):
+        case 0:
+            return _save(mutate_tree(content, random, [tensors[random.randrange(7)]]))
+        case 1:
+            content[METADATA_KEY] = mutate_tree(content[METADATA_KEY], random)
+        case 2:
+            name = random.choice(list(content["state_dict"]))
+            old = content["state_dict"][name]
+            content["state_dict"][name] = random.choice(
+                [
+                    *tensors,
+                    old * torch.nan,
+                    old.double(),
+                    old[..., :-1],
+                    old.to(torch.int64),
+                    3,
+                    None,
+                    "x",
+                    [old],
+                    old.to_sparse() if old.ndim else old,
+                ]
+            )
+        case _:
+            state = content["state_dict"]
+            name = random.choice(list(state))
+            state[random.choice((3, None, "x", "segmenter.classifier.text_embeddings", ("a",)))] = state[name]
+    return _save(content)
+
+
+def _mutate_config(data: bytes, random: Random) -> bytes:
+    """Change values of the configuration in a checkpoint, also to such as name foreign code."""
+    content = _open(data)
+    text = content[METADATA_KEY]["config"]
+    if random.random() < 0.1:
+        text = mutate_bytes(text.encode(), random).decode(errors="replace")
+    else:
+        try:
+            text = yaml.safe_dump(mutate_tree(yaml.safe_load(text), random, FOREIGN), allow_unicode=True)
+        except (RecursionError, ValueError, OverflowError):
+            text = text[: random.randrange(len(text))]
+    content[METADATA_KEY]["config"] = text.encode("utf-8", "replace").decode()
+    return _save(content)
+
+
+def _mutate_pickle(data: bytes, random: Random) -> bytes:
+    """Put a call into a pickle, or a pickle in the place of the archive."""
+    if random.random() < 0.5:
+        return pickle.dumps(random.choice(({"state_dict": _Command()}, _Command(), {1: 2}, [], {"a": {}})))
+    try:
+        content = _open(data)
+    except Exception:  # What an earlier mutation broke is changed as bytes.
+        return mutate_bytes(data, random)
+    content[random.choice(("state_dict", METADATA_KEY, "x"))] = random.choice(
+        (_Command(), None, 3, {}, [], "x", {"": 1})
+    )
+    return _save(content)
