@@ -20,6 +20,7 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
+from modise_lightning.json_text import parse_json
 from modise_lightning.weights import locate, read_state_dict
 
 CONFIG_FILE = "open_clip_config.json"
@@ -241,7 +242,7 @@ def _read_weights(part: str, folder: Path, repository: str) -> Mapping[str, Tens
 
 def _read_json(part: str, path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(
             f"{part}: {path.parent} holds no {path.name}. Copy all published files there."

@@ -134,7 +134,8 @@ def _misplaced(region: ViaRegion, height: int, width: int) -> str | None:
     inside_width = min(right, width) - max(left, 0)
     inside_height = min(bottom, height) - max(top, 0)
     if min(inside_width, inside_height) > 0:
-        fraction = inside_width * inside_height / ((right - left) * (bottom - top))
+        # Not the quotient of the areas, which may be too small for a number.
+        fraction = inside_width / (right - left) * (inside_height / (bottom - top))
         if fraction >= 0.5:
             return None
     return (

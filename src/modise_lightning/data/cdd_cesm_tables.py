@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -240,5 +239,5 @@ def _read_table(path: Path) -> pd.DataFrame:
         with pd.ExcelFile(path, engine="openpyxl") as workbook:
             sheet = "all" if "all" in workbook.sheet_names else 0
             return pd.read_excel(workbook, sheet_name=sheet, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, KeyError, SyntaxError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Damaged workbooks make zipfile, zlib and openpyxl raise almost anything.
         raise UserError(f"{path}: cannot be read as a sheet ({error}). Get the file anew.") from error

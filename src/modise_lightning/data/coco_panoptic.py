@@ -20,6 +20,8 @@ from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.prepared_index import (
     Annotation,
     FileName,
+    Id,
+    Info,
     ListedImage,
     check_unique,
     folds_of_images,
@@ -35,7 +37,7 @@ _GOLDEN_RATIO = 0.618033988749895  # turns of the hue between one colour and the
 
 class _CocoImage(BaseModel):
     model_config = {"extra": "allow"}
-    id: int
+    id: Id
     file_name: FileName
     width: PositiveInt
     height: PositiveInt
@@ -56,7 +58,7 @@ class _CocoCategory(BaseModel):
 
 
 class _CocoIndex(BaseModel):
-    info: dict[str, Any] = {}
+    info: Info = Info()
     images: Annotated[list[_CocoImage], Field(min_length=1)]
     annotations: list[Annotation]
     categories: Annotated[list[_CocoCategory], Field(min_length=1)]
@@ -110,6 +112,8 @@ def open_coco_panoptic(
     index = read_json(path, _CocoIndex)
     check_unique(path, "categories.id", [category.id for category in index.categories])
     check_unique(path, "categories.name", [category.name for category in index.categories])
+    check_unique(path, "images.id", [image.id for image in index.images])
+    check_unique(path, "images.file_name", [image.file_name for image in index.images])
     found = _categories(path, index.categories, prompts) if categories is None else None
     known = found or categories_from_config(categories or [])
     names = {category.id: category.name for category in index.categories}
@@ -143,7 +147,7 @@ def open_coco_panoptic(
         index=path,
         image_folder=folder / images,
         id_map_folder=folder / id_maps,
-        info={**index.info, "name": name, "synthetic": synthetic},
+        info={**index.info.model_dump(exclude_unset=True), "name": name, "synthetic": synthetic},
         categories=tuple(known),
         images=joined,
         unlabelled_is_void=unlabelled_is_void,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import zlib
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.data.prepared import (
@@ -15,9 +17,7 @@ from modise_lightning.data.prepared import (
     INDEX_NAME,
     PANOPTIC_FOLDER,
     PreparedEntry,
-    PreparedSegment,
 )
-from modise_lightning.structures import ImageRecord
 
 JOURNAL_NAME = "preparation.jsonl"
 
@@ -75,26 +75,29 @@ class PreparationJournal:
         self.path = root / JOURNAL_NAME
 
     def read(self) -> dict[str, FinishedImage]:
-        """Read what is finished, by file name; lines that an interruption cut off do not count."""
+        """Read what is finished, by file name; lines that were cut off or altered do not count."""
         if not self.path.is_file():
             return {}
         finished = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self.path.read_bytes().split(b"\n"):
+            checksum, _, document = line.partition(b" ")
+            if checksum != _checksum(document):
+                continue
             try:
-                image = _from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, RecursionError):
+                image = _FINISHED_IMAGE.validate_json(document, strict=True)
+            except ValueError:  # of another version
                 continue
             finished[image.entry.record.file_name] = image
         return finished
 
     def append(self, image: FinishedImage) -> None:
         """Add an image after its files were written."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_to_json(image))
+        with self.path.open("ab") as file:
+            file.write(_to_line(image))
 
     def write(self, images: Iterable[FinishedImage]) -> None:
         """Replace the file by these images in this order."""
-        write_bytes_atomically(self.path, "".join(map(_to_json, images)).encode())
+        write_bytes_atomically(self.path, b"".join(map(_to_line, images)))
 
 
 def remove_unfinished_files(root: Path, finished: Collection[str]) -> None:
@@ -114,23 +117,15 @@ def remove_unfinished_files(root: Path, finished: Collection[str]) -> None:
             path.unlink()
 
 
-def _to_json(image: FinishedImage) -> str:
+def _to_line(image: FinishedImage) -> bytes:
+    """Write the checksum of a JSON document and the document."""
+    document = json.dumps(asdict(image), ensure_ascii=False).encode()
     # The line break in front ends a line that an interruption cut off.
-    return "\n" + json.dumps(asdict(image), ensure_ascii=False)
+    return b"\n" + _checksum(document) + b" " + document
 
 
-def _from_json(document: Mapping[str, Any]) -> FinishedImage:
-    entry = document["entry"]
-    segments = tuple(
-        PreparedSegment(segment["id"], segment["label"], segment["area"], tuple(segment["bbox"]))
-        for segment in entry["segments"]
-    )
-    return FinishedImage(
-        key=document["key"],
-        entry=PreparedEntry(ImageRecord(**entry["record"]), segments, entry["attributes"]),
-        file_sizes=(document["file_sizes"][0], document["file_sizes"][1]),
-        hidden=document["hidden"],
-        problems=document["problems"],
-        notes=document["notes"],
-        counts=document["counts"],
-    )
+def _checksum(document: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(document)
+
+
+_FINISHED_IMAGE = TypeAdapter(FinishedImage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ from modise_lightning.data.prepared import (
 )
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Category, ImageRecord
+
+_LONGEST_FILE_NAME = 255  # bytes
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_index(root: Path, categories: Sequence[Category]) -> tuple[dict[str, An
         image_folder=root / IMAGE_FOLDER,
         id_map_folder=root / PANOPTIC_FOLDER,
     )
-    return index.info.model_dump(), images
+    return index.info.model_dump(exclude_unset=True), images
 
 
 def join_images(
@@ -133,6 +136,8 @@ def _plain_name(name: str) -> str:
     """Refuse names that lead out of their folder, on any system."""
     if name in ("", ".", "..") or any(character in name for character in "/\\:\0"):
         raise ValueError(f"{name!r} is not a plain file name")
+    if len(name.encode()) > _LONGEST_FILE_NAME:
+        raise ValueError("a file name is longer than file systems allow")
     return name
 
 
@@ -147,11 +152,19 @@ def _to_whole(value: object) -> object:
 FileName = Annotated[str, AfterValidator(_plain_name)]
 # Others write pixel counts and boxes as fractions too.
 _Whole = Annotated[int, BeforeValidator(_to_whole)]
+# Tables and tensors hold ids as 64-bit integers.
+Id = Annotated[int, Field(ge=0, le=10**18 - 1)]
 _PatientId = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 
 
-class _Info(BaseModel):
+class Info(BaseModel):
+    """What an index says of its dataset; whatever else it says is kept."""
+
     model_config = ConfigDict(extra="allow")
+    attribution: str | None = None
+
+
+class _PreparedInfo(Info):
     name: str
     synthetic: StrictBool
 
@@ -161,7 +174,7 @@ class ListedImage(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, str | int | float]
-    id: int
+    id: Id
     file_name: FileName
     width: PositiveInt
     height: PositiveInt
@@ -179,7 +192,7 @@ class _Segment(BaseModel):
 class Annotation(BaseModel):
     """What an index says of an image's segments, as in COCO."""
 
-    image_id: int
+    image_id: Id
     file_name: FileName
     segments_info: list[_Segment]
 
@@ -190,7 +203,7 @@ class _FileCategory(BaseModel):
 
 
 class _Index(BaseModel):
-    info: _Info
+    info: _PreparedInfo
     images: Annotated[list[ListedImage], Field(min_length=1)]
     annotations: list[Annotation]
     categories: list[_FileCategory]
@@ -218,7 +231,9 @@ def read_json(path: Path, model: type[Model]) -> Model:
     if not path.is_file():
         raise UserError(f"data: '{path}' is missing. Prepare the dataset again.")
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise UserError(f"data: '{path}' cannot be read ({error.strerror}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -238,8 +253,9 @@ def check_unique(path: Path, key: str, values: Iterable[object]) -> None:
     Raises:
         UserError: One does.
     """
-    value, count = Counter(values).most_common(1)[0]
-    if count > 1:
+    for value, count in Counter(values).most_common(1):
+        if count == 1:
+            break
         raise UserError(f"data: '{path}': {key}: {value!r} stands {count} times; it must be unique.")
 
 

@@ -63,8 +63,12 @@ def read_entry(path: Path, key: str) -> FeatureEntry | None:
             tuple(DTYPES[name] for name in json.loads(description["dtypes"])),
             tuple(bool(last) for last in json.loads(description["channels_last"])),
         )
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise DamagedEntryError(f"it is no entry: {error}") from error
-    if description.get("key") != key or not len(tensors) == len(entry.dtypes) == len(entry.channels_last):
+    if (
+        not tensors
+        or description.get("key") != key
+        or not len(tensors) == len(entry.dtypes) == len(entry.channels_last)
+    ):
         raise DamagedEntryError("it is another entry's")
     return entry

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.reporting.result_check import check_result
 from modise_lightning.reporting.results import RunIdentity, read_results
 
 RESULTS_FILE = "results.json"
@@ -84,6 +85,11 @@ def find_runs(folders: Sequence[Path], same_fold: Literal["error", "latest"]) ->
             raise UserError(f"runs: no folder '{folder}'; give a run's folder or one that holds runs.")
         for path in sorted(folder.rglob(RESULTS_FILE)):
             stored = read_results(path, EvaluationResult)
+            for model, result in stored.results.items():
+                try:
+                    check_result(result)
+                except ValueError as error:
+                    raise UserError(f"{path}: results.{model}.{error}; give a run's results.json.") from error
             if stored.run.split == "test":
                 finished[path.parent.resolve()] = FinishedRun(path.parent, stored.run, stored.results)
             else:

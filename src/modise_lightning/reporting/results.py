@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from modise_lightning.errors import UserError
+from modise_lightning.json_text import parse_json
 from modise_lightning.reporting.files import write_json_atomically
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
         UserError: The file is missing or is not one of results; names the first entry that is wrong.
     """
     try:
-        content = _Content.model_validate(json.loads(path.read_bytes()))
+        content = _Content.model_validate(parse_json(path.read_bytes()))
         results = {
             model: TypeAdapter(result_type).validate_python(_none_to_nan(result))
             for model, result in content.results.items()
@@ -125,7 +125,7 @@ def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {where}: {first['msg']}; give a run's results.json.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); give a run's results.json.") from error
     about = content.model_dump(exclude={"results"})
     about["random_parts"] = tuple(content.random_parts)

@@ -20,8 +20,10 @@ from modise_lightning.data.phantom.checks import check_range, checked_interval, 
 from modise_lightning.data.phantom.lesions import LESION_KINDS, LesionStatistics
 from modise_lightning.data.phantom.writing import PatientTask, WrittenImage, write_patients
 from modise_lightning.data.prepared import INDEX_NAME, write_index
+from modise_lightning.data.prepared_index import read_index
 from modise_lightning.data.report import PreparationReport, write_report
 from modise_lightning.errors import UserError
+from modise_lightning.json_text import parse_json
 from modise_lightning.structures import Category
 
 # Raise it whenever the generator's output changes, so that a data set of an older one is noticed.
@@ -123,7 +125,7 @@ class PhantomPreparer:
             )
         else:
             self._generate()
-        return self._report(index)
+        return self._report(self._root)
 
     def _parameters(self) -> dict[str, object]:
         """Everything that the bytes of the data set depend on, as JSON gives it back.
@@ -154,9 +156,9 @@ class PhantomPreparer:
             UserError: If it is not this phantom.
         """
         try:
-            document = json.loads(index.read_text(encoding="utf-8"))
+            document = parse_json(index.read_bytes())
             found = document["info"].get("parameters")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{index} cannot be read as a prepared data set ({error}): "
                 f"choose another folder with data.root=..., or delete {self._root}."
@@ -219,27 +221,29 @@ class PhantomPreparer:
                 "parameters": self._parameters(),
             }
             write_index(folder, info, self._categories, [image.entry for image in written], folds, self._seed)
-            write_report(self._report(folder / INDEX_NAME), folder)
+            write_report(self._report(folder), folder)
             folder.replace(self._root)
 
-    def _report(self, index: Path) -> PreparationReport:
+    def _report(self, folder: Path) -> PreparationReport:
         """Count what a data set holds.
 
         Args:
-            index: Its panoptic.json.
+            folder: Of the data set.
 
         Returns:
             The report.
+
+        Raises:
+            UserError: The data set contradicts itself.
         """
-        document = json.loads(index.read_text(encoding="utf-8"))
-        names = {category["id"]: category["name"] for category in document["categories"]}
-        segments = [annotation["segments_info"] for annotation in document["annotations"]]
-        labels = Counter(names[segment["category_id"]] for infos in segments for segment in infos)
+        _, images = read_index(folder, self._categories)
+        segments = [image.entry.segments for image in images]
+        labels = Counter(segment.label for each in segments for segment in each)
         counts = {
             "patients": self._num_patients,
-            "images": len(document["images"]),
-            "images without a lesion": sum(not infos for infos in segments),
-            **{category.name: labels[category.name] for category in self._categories},
+            "images": len(images),
+            "images without a lesion": sum(not each for each in segments),
+            **{category.name: labels[label] for label, category in enumerate(self._categories)},
         }
         return PreparationReport(
             name="phantom", synthetic=True, root=str(self._root), counts=counts, problems=[]
