@@ -19,6 +19,9 @@ def test_right_entries_are_converted() -> None:
     ("nodes", "message"),
     [
         ([], r"data\.categories: empty"),
+        (3, r"data\.categories: expected a list of categories, found '3'"),
+        (MASS, r"data\.categories: expected a list of categories"),
+        (["mass"], r"categories\[0\]: expected the keys"),
         ([MASS, MASS], "the name 'mass' stands 2 times"),
         ([{"name": "mass"}], r"categories\[0\]: expected the keys"),
         ([MASS, {**MASS, "name": ""}], r"categories\[1\]\.name"),
@@ -29,6 +32,6 @@ def test_right_entries_are_converted() -> None:
         ([{**MASS, "color": [1, 2, 256]}], r"categories\[0\]\.color"),
     ],
 )
-def test_a_mistake_names_its_entry(nodes: list[dict[str, Any]], message: str) -> None:
+def test_a_mistake_names_its_entry(nodes: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         categories_from_config(nodes)

@@ -20,7 +20,7 @@ from modise_lightning.data.prepared import write_entry, write_index
 from modise_lightning.data.prepared_dataset import PreparedDataset, open_prepared
 from modise_lightning.structures import Category, ImageRecord
 
-_CATEGORIES: list[dict[str, Any]] = [
+CATEGORIES: list[dict[str, Any]] = [
     {"name": "benign", "prompts": ["benign"], "isthing": True, "color": [1, 2, 3]},
     {"name": "malignant", "prompts": ["malignant", "cancer"], "isthing": True, "color": [4, 5, 6]},
 ]
@@ -87,7 +87,7 @@ def dataset_kinds(folder: Path) -> list[Kind]:
             "categories",
             "categories.json",
             _read_categories,
-            [json.dumps(_CATEGORIES).encode()],
+            [json.dumps(CATEGORIES).encode()],
             [mutate_json],
         ),
     ]
@@ -104,7 +104,7 @@ def write_dataset(folder: Path) -> None:
         record = ImageRecord(number, f"{number}.png", f"P{number // 2}", 20, 16)
         entries.append(write_entry(folder, record, pixels, ids, [0, number % 2], {"view": "CC"}))
     info = {"name": "d", "synthetic": True, "description": "made up", "license": "CC0"}
-    write_index(folder, info, categories_from_config(_CATEGORIES), entries, [0, 0, 1, 1], 0)
+    write_index(folder, info, categories_from_config(CATEGORIES), entries, [0, 0, 1, 1], 0)
     PreparationJournal(folder).write(
         FinishedImage(str(n), entry, (10, 10), [{"row": 1, "area": 2, "visible": 1}], ["x"], [], {"y": 1})
         for n, entry in enumerate(entries)
@@ -112,7 +112,7 @@ def write_dataset(folder: Path) -> None:
 
 
 def _read(folder: Path) -> None:
-    check_dataset(open_prepared(root=str(folder), categories=_CATEGORIES))
+    check_dataset(open_prepared(root=str(folder), categories=CATEGORIES))
 
 
 def _coco_reader(folds: str | None) -> Callable[[Path], None]:

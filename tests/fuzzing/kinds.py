@@ -34,6 +34,7 @@ class Kind:
         valid: Valid files; one of them is changed.
         mutations: Changes that know the format; half of the inputs are changed as bytes.
         prepare: Writes what has to lie beside the input.
+        turn_seconds: How long it is fuzzed before the next kind's turn; more for slow readers.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Kind:
     valid: Sequence[bytes]
     mutations: Sequence[Mutate] = ()
     prepare: Callable[[Path], None] = field(default=lambda folder: None)
+    turn_seconds: float = 0.3
 
     def make_input(self, seed: int, iteration: int) -> bytes:
         """Make the input of an iteration; the first ones are the valid files as they are."""

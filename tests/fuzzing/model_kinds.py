@@ -107,7 +107,7 @@ def model_kinds() -> list[Kind]:
         Kind(
             "checkpoint", "best.ckpt", _load, [checkpoint], [_mutate_checkpoint, mutate_zip, _mutate_pickle]
         ),
-        Kind("stored-config", "best.ckpt", _load, [checkpoint], [_mutate_config]),
+        Kind("stored-config", "best.ckpt", _load, [checkpoint], [_mutate_config], turn_seconds=3),
         Kind(
             "safetensors",
             "w.safetensors",

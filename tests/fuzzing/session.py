@@ -15,7 +15,6 @@ from fuzzing.kinds import Kind
 from fuzzing.worker import SECONDS, Outcome, serve
 
 _WALL_SECONDS = 8 * SECONDS  # a case that waits for something uses no processor
-_TURN_SECONDS = 0.3  # so that quick readers get more cases than slow ones
 _PROGRESS_SECONDS = 10
 
 
@@ -127,7 +126,7 @@ def fuzz(
     while time.monotonic() - start < seconds and any(cases is None or done < cases for done in iterations):
         for index, kind in enumerate(kinds):
             turn = time.monotonic()
-            while (now := time.monotonic()) - start < seconds and now - turn < _TURN_SECONDS:
+            while (now := time.monotonic()) - start < seconds and now - turn < kind.turn_seconds:
                 if iterations[index] == cases:
                     break
                 iteration = iterations[index]

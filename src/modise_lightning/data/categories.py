@@ -23,10 +23,10 @@ def categories_from_config(nodes: Sequence[Mapping[str, Any]]) -> tuple[Category
     Raises:
         UserError: Names the entry and key that is wrong.
     """
-    if not isinstance(nodes, list | tuple) or not nodes:
-        raise UserError(
-            f"data.categories: expected a list of at least one category, found {str(nodes)[:100]!r}."
-        )
+    if not isinstance(nodes, list | tuple):
+        raise UserError(f"data.categories: expected a list of categories, found {str(nodes)[:100]!r}.")
+    if not nodes:
+        raise UserError("data.categories: empty. Give at least one category.")
     categories = tuple(_category(f"data.categories[{index}]", node) for index, node in enumerate(nodes))
     names = [category.name for category in categories]
     for name in names:
