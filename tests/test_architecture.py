@@ -19,7 +19,7 @@ PARTS = {
     "metrics",
     "data",
 }
-SHARED = {"structures", "errors", "weights", "clip", "atomic_files", "feature_store"}
+SHARED = {"structures", "errors", "weights", "clip", "atomic_files", "json_text", "feature_store"}
 KNOW_LIGHTNING = {
     "lightning_module",
     "sharding",

@@ -53,6 +53,7 @@ _XML = [
     b"999999999999",
     b"-1",
 ]
+_LARGE = 200_000  # bytes
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -125,7 +126,9 @@ def mutate_zip(data: bytes, random: Random) -> bytes:
             members[name] = mutate_bytes(members[name], random)
         case _:
             return _mutate_headers(data, random)
-    return pack(members, random.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_LZMA)))
+    slow = len(data) > _LARGE  # to compress
+    methods = (zipfile.ZIP_STORED,) if slow else (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_LZMA)
+    return pack(members, random.choice(methods))
 
 
 def _mutate_xml(content: bytes, random: Random) -> bytes:

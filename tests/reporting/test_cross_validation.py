@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cross_validation_runs import (
+    NAMES,
     chosen_result,
     without_category,
     write_chosen_run,
@@ -219,7 +220,7 @@ def test_different_numbers_of_test_images_are_told(tmp_path: Path) -> None:
     [
         ({"matching": "greedy"}, {}, r"differ in metrics\.matching"),
         ({}, {"thresholds": [0.1, 0.2, 0.3]}, r"differ in metrics\.thresholds"),
-        ({}, {"category_names": ["a", "b"]}, r"differ in categories"),
+        ({}, {"category_names": NAMES[::-1]}, r"differ in categories"),
         ({"num_folds": 4}, {}, r"differ in numbers of folds"),
         ({"experiment": "odise"}, {}, r"both named a, but are of different models"),
         ({"random_parts": ("backbone",)}, {}, r"both named a, but are of different models"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from modise_lightning.metrics.evaluation import EvaluationResult
@@ -42,7 +42,7 @@ def check_result(result: EvaluationResult) -> None:
         _check_values(f"dice_by_category.{name}", [value], 1)
 
 
-def _check_names(where: str, values: dict[str, object], names: Sequence[str]) -> None:
+def _check_names(where: str, values: Mapping[str, object], names: Sequence[str]) -> None:
     differing = sorted(set(values) ^ set(names))
     if differing:
         what = "lacks" if differing[0] in names else "has a value of the unknown class"
