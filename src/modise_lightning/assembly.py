@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from modise_lightning.backbones.backbone import Backbone
@@ -25,7 +24,7 @@ from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.lightning_module import SegmentationModule
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.segmenter import Segmenter
-from modise_lightning.stored_config import check_stored_config
+from modise_lightning.stored_config import read_stored_config
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
 from modise_lightning.weights import locate
@@ -185,31 +184,25 @@ def build_metrics(config: DictConfig) -> SegmentationMetrics:
 
 
 def load_trained(
-    path: Path, overrides: Mapping[str, Any]
+    path: Path, overrides: Mapping[str, Any], trusted_targets: Sequence[str] = ()
 ) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
     """Rebuild a trained model from nothing but its checkpoint (and its frozen parts' published weights).
 
     Args:
         path: A checkpoint of a run.
         overrides: Nested changes to the configuration in the checkpoint.
+        trusted_targets: Plug-ins that it may name; otherwise nothing but parts of this library is built.
 
     Returns:
         The module, the configuration, and what the training dataset said of itself.
 
     Raises:
-        UserError: The checkpoint is missing or damaged, is of another version, or does not fit.
+        UserError: The checkpoint is missing or damaged, names what it may not, is of another version, or does
+            not fit.
     """
     checkpoint = read_checkpoint(path)
     metadata = checkpoint[METADATA_KEY]
-    config = cast(DictConfig, OmegaConf.create(metadata["config"]))
-    OmegaConf.set_struct(config, True)
-    check_stored_config(path, config)
-    try:
-        config = cast(DictConfig, OmegaConf.merge(config, overrides))
-    except OmegaConfBaseException as error:
-        raise UserError(
-            f"overrides.{error.full_key}: the checkpoint's configuration has no such key."
-        ) from error
+    config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
     check_weights(config)
     prefix = "segmenter.classifier."
     state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
@@ -54,6 +55,19 @@ def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
             "Use the configuration that it was trained with."
         )
     trained_with = checkpoint[METADATA_KEY]["frozen_weights"]
+    own = module.state_dict()
+    for name, value in checkpoint["state_dict"].items():
+        sound = value.layout == torch.strided and value.dtype == own[name].dtype
+        # Whole numbers are indices that follow from the configuration; they are not trained.
+        if sound and value.is_floating_point():
+            sound = bool(value.isfinite().all())
+        elif sound:
+            sound = torch.equal(value, own[name].cpu())
+        if not sound:
+            raise UserError(
+                f"checkpoint: '{name}' is not what was written (another number format, not finite, or an "
+                "index that the configuration contradicts); the file is damaged."
+            )
     present = fingerprint(module)
     if present != trained_with:
         raise UserError(
@@ -74,15 +88,73 @@ def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{setting}: no file '{path}'. Runs write theirs to <run folder>/checkpoints/.")
+    _check_archive(path, setting)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{setting}: '{path}' cannot be read safely: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # A damaged archive makes torch raise almost anything.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{setting}: '{path}' cannot be read safely: {reason}") from error
     if not isinstance(checkpoint, dict) or METADATA_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(
             f"{setting}: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
         )
+    try:
+        _Content.model_validate(checkpoint)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{setting}: '{path}' is damaged: {where}: {first['msg']}.") from error
     return checkpoint
+
+
+class _Metadata(BaseModel):
+    """What says how to rebuild the model."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: str
+    dataset: _Dataset
+    frozen_weights: str
+
+
+class _Dataset(BaseModel):
+    """What the training dataset says of itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    synthetic: bool
+
+
+class _Content(BaseModel):
+    """What every checkpoint must hold."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    modise_lightning: _Metadata
+    state_dict: dict[str, Tensor]
+
+
+def _check_archive(path: Path, setting: str) -> None:
+    """Check that reading takes no more memory than the file has bytes: torch never compresses.
+
+    Raises:
+        UserError: It is not the archive that torch writes, or its entries would unfold.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"{setting}: '{path}' cannot be read safely: it is no checkpoint ({error})."
+        ) from error
+    size = path.stat().st_size
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or size < sum(
+        entry.file_size for entry in entries
+    ):
+        raise UserError(
+            f"{setting}: '{path}' cannot be read safely: its entries unfold to more than it holds."
+        )
 
 
 def check_resumable(path: Path) -> None:

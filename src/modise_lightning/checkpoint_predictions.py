@@ -17,7 +17,12 @@ from modise_lightning.run_identity import run_identity
 
 
 def predict_images(
-    run: FinishedRun, image_ids: Sequence[int], *, overrides: Mapping[str, Any], device: str
+    run: FinishedRun,
+    image_ids: Sequence[int],
+    *,
+    overrides: Mapping[str, Any],
+    device: str,
+    trusted_targets: Sequence[str] = (),
 ) -> PredictedImages:
     """Predict a few images as the run's test did, for the qualitative grid.
 
@@ -25,6 +30,7 @@ def predict_images(
         run: A training run with its checkpoint.
         image_ids: Images of its dataset.
         overrides: Nested changes to the configuration in the checkpoint (``data.root``, say).
+        trusted_targets: Plug-ins that the checkpoint may name.
         device: A torch device, or ``auto``.
 
     Raises:
@@ -37,13 +43,24 @@ def predict_images(
             "leave qualitative_grid out of figures."
         )
     stream = stream_predictions(
-        run, image_ids, overrides=overrides, device=device, setting="qualitative_grid"
+        run,
+        image_ids,
+        overrides=overrides,
+        trusted_targets=trusted_targets,
+        device=device,
+        setting="qualitative_grid",
     )
     return PredictedImages(dict(stream.rows), stream.categories, stream.note)
 
 
 def stream_predictions(
-    run: FinishedRun, image_ids: Sequence[int], *, overrides: Mapping[str, Any], device: str, setting: str
+    run: FinishedRun,
+    image_ids: Sequence[int],
+    *,
+    overrides: Mapping[str, Any],
+    device: str,
+    setting: str,
+    trusted_targets: Sequence[str] = (),
 ) -> PredictionStream:
     """Predict images one after another as the run's test did, so that any number fits into memory.
 
@@ -51,13 +68,14 @@ def stream_predictions(
         run: A training run with its checkpoint.
         image_ids: Images of its dataset, in this order.
         overrides: Nested changes to the configuration in the checkpoint (``data.root``, say).
+        trusted_targets: Plug-ins that the checkpoint may name.
         device: A torch device, or ``auto``.
         setting: Where the user sets ``overrides``, for messages.
 
     Raises:
         UserError: The dataset is no longer the one that was tested.
     """
-    module, trained, _ = load_trained(checkpoint_of(run), overrides)
+    module, trained, _ = load_trained(checkpoint_of(run), overrides, trusted_targets)
     data = build_data(trained)
     dataset = data.dataset
     tested, now = run.identity.dataset_digest, run_identity(trained, dataset, "test").dataset_digest

@@ -35,7 +35,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     check_config(config)
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
-    module, trained, _ = load_trained(Path(config.checkpoint), config.overrides)
+    module, trained, _ = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
     data = build_data(trained)
     dataset = data.dataset
     folder = Path(config.output_dir)

@@ -47,7 +47,13 @@ def figures(config: DictConfig) -> list[Path]:
         from modise_lightning.checkpoint_predictions import predict_images  # the whole network
 
         grid = settings.qualitative_grid
-        return predict_images(run, image_ids, overrides=grid.overrides, device=grid.device)
+        return predict_images(
+            run,
+            image_ids,
+            overrides=grid.overrides,
+            trusted_targets=grid.trusted_targets,
+            device=grid.device,
+        )
 
     console = Console(soft_wrap=True, highlight=False)
     written: list[Path] = []

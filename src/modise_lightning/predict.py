@@ -39,7 +39,7 @@ def predict(config: DictConfig) -> list[Path]:
     check_config(config)
     files = find_images(Path(config.input))
     stems = Counter(file.stem for file in files)
-    module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides)
+    module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
     transform = trained.data.module.evaluation_transform
     predictor = Predictor(
         module.segmenter,

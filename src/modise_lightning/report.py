@@ -54,7 +54,12 @@ def report(config: DictConfig) -> list[Path]:
             f"predicting {len(image_ids)} images of fold {run.identity.fold}: {run.folder}", markup=False
         )
         stream = stream_predictions(
-            run, image_ids, overrides=gallery.overrides, device=gallery.device, setting="gallery"
+            run,
+            image_ids,
+            overrides=gallery.overrides,
+            trusted_targets=gallery.trusted_targets,
+            device=gallery.device,
+            setting="gallery",
         )
         rows = track(stream.rows, "predicting", len(image_ids), console=console, transient=True)
         return replace(stream, rows=iter(rows))

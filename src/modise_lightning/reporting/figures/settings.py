@@ -66,6 +66,7 @@ class QualitativeGridSettings(_Settings):
     worst: Annotated[int, Field(ge=0, le=4)]
     device: str
     overrides: dict[str, Any]
+    trusted_targets: list[str]
 
     @model_validator(mode="after")
     def _some(self) -> Self:

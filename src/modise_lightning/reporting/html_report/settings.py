@@ -20,6 +20,7 @@ class GallerySettings(BaseModel):
     quality: Annotated[int, Field(ge=1, le=100)]
     device: str
     overrides: dict[str, Any]
+    trusted_targets: list[str]
 
 
 class ReportSettings(CurveSettings):
