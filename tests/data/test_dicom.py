@@ -1,5 +1,6 @@
 """DICOM reads as it is displayed: rescaled, windowed, MONOCHROME1 inverted, padding black."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,55 @@ def test_a_lookup_table_stands_in_for_a_window(tmp_path: Path) -> None:
     assert np.array_equal(read(dataset, tmp_path), read(make(WindowCenter=2000, WindowWidth=1500), tmp_path))
 
 
-def test_a_lookup_table_that_pydicom_misreads_is_refused(tmp_path: Path) -> None:
-    table = (np.arange(4096) // 16).astype(np.uint16)
+@pytest.mark.parametrize(("declared", "needed"), [(16, 12), (12, 12), (12, 16), (8, 8), (16, 16)])
+def test_the_white_of_a_lookup_table_is_what_its_data_need(
+    declared: int, needed: int, tmp_path: Path
+) -> None:
+    white = 2**needed - 1
+    table = np.linspace(0, white, 4096).astype(np.uint16)
     item = Dataset()
-    item.LUTDescriptor = [4096, 0, 8]
+    item.LUTDescriptor = [4096, 0, declared]
     item.LUTData = table.tobytes()
     item["LUTData"].VR = "OW"
-    with pytest.raises(UserError, match="8 bits and over 256 entries"):
-        read(make(VOILUTSequence=[item]), tmp_path)
+    assert np.allclose(read(make(VOILUTSequence=[item]), tmp_path), table[STORED] / white, atol=1e-6)
+
+
+def test_a_lookup_table_of_bytes_and_a_shifted_one(tmp_path: Path) -> None:
+    item = Dataset()
+    item.LUTDescriptor = [256, 1000, 8]
+    item.LUTData = np.arange(256, dtype=np.uint8).tobytes()
+    item["LUTData"].VR = "OW"
+    expected = (STORED.astype(int) - 1000).clip(0, 255) / 255
+    assert np.allclose(read(make(VOILUTSequence=[item]), tmp_path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RescaleSlope": "nan", "RescaleIntercept": 0}, "RescaleSlope|not a readable"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope 0"),
+        ({"RescaleSlope": "inf", "RescaleIntercept": 0}, "RescaleSlope|not a readable"),
+        ({"RescaleSlope": 1, "RescaleIntercept": "inf"}, "RescaleIntercept|not a readable"),
+        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "3 samples a pixel"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of values that it would not write
+def test_what_leaves_no_picture_is_refused(
+    changes: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.IGNORE)
+    with pytest.raises(UserError, match=message) as told:
+        read(make(**changes), tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_raw_detector_values_are_told(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="FOR PROCESSING"):
+        read(make(PresentationIntentType="FOR PROCESSING"), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(make(PresentationIntentType="FOR PRESENTATION"), tmp_path)
 
 
 def test_signed_and_constant_pixels(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from modise_lightning.data.cdd_cesm_image import read_jpeg
 from modise_lightning.data.images import find_images, read_image_file
 from modise_lightning.errors import UserError
 
@@ -44,6 +47,90 @@ def test_colours_become_luminance(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "image.png")
     luminance = pixels @ np.array([0.299, 0.587, 0.114]) / 255  # ITU-R 601-2
     assert np.allclose(read_image_file(tmp_path / "image.png"), luminance, atol=1 / 255)
+
+
+# How EXIF 2.32, section 4.6.4, says that stored rows and columns lie in the picture.
+SHOWN: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).T,
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("a.png", np.uint8),
+        ("a.png", np.uint16),
+        ("a.jpg", np.uint8),
+        ("plain.tif", np.uint8),
+        ("plain.tif", np.uint16),
+        ("zlib.tif", np.uint8),
+        ("zlib.tif", np.uint16),
+    ],
+)
+def test_images_are_turned_as_their_orientation_says(
+    name: str, dtype: type[np.uint8 | np.uint16], orientation: int, tmp_path: Path
+) -> None:
+    pixels = np.kron(np.arange(1, 13).reshape(3, 4), np.ones((16, 16), int)) * (np.iinfo(dtype).max // 12)
+    pixels = pixels.astype(dtype)
+    path = tmp_path / name
+    if name.endswith(".tif"):
+        tifffile.imwrite(
+            path,
+            pixels,
+            photometric="minisblack",
+            compression=None if name == "plain.tif" else "zlib",
+            extratags=[(274, 3, 1, orientation, True)],
+        )
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(pixels).save(path, exif=exif, **({"quality": 100} if name == "a.jpg" else {}))
+    image = read_image_file(path)
+    expected = SHOWN[orientation](pixels) / np.iinfo(dtype).max
+    np.testing.assert_allclose(image, expected, rtol=0, atol=0.03 if name == "a.jpg" else 1e-6)
+    if name == "a.jpg":
+        np.testing.assert_allclose(read_jpeg(path) / 255, expected, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB"])
+def test_transparent_pixels_are_as_on_black(mode: str, tmp_path: Path) -> None:
+    grey = np.full((4, 6), 200, np.uint8)
+    alpha = np.zeros((4, 6), np.uint8)
+    alpha[:, 3:] = 255
+    image = Image.fromarray(np.dstack([grey, grey, grey, alpha]))
+    options: dict[str, Any] = {}
+    if mode in ("L", "RGB", "P"):
+        grey = np.where(alpha > 0, 200, 255).astype(np.uint8)
+        image = Image.fromarray(grey).convert(mode)
+        options["transparency"] = (255, 255, 255) if mode == "RGB" else 255
+    else:
+        image = image.convert(mode)
+    name = "a.tif" if mode == "PA" else "a.png"
+    image.save(tmp_path / name, **options)
+    np.testing.assert_allclose(
+        read_image_file(tmp_path / name), np.where(alpha > 0, 200 / 255, 0), rtol=0, atol=1 / 255
+    )
+
+
+def test_white_is_what_a_tiff_declares(tmp_path: Path) -> None:
+    pixels = noise(np.uint16, 20, 30) // 16
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(281, 3, 1, 4095, True)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read_image_file(tmp_path / "a.tif")
+    np.testing.assert_allclose(image, pixels / 4095, rtol=1e-6)
+    for name in ("b.png", "b.tif"):
+        Image.fromarray(pixels).save(tmp_path / name)
+        with pytest.warns(UserWarning, match=rf"b\{name[1:]}' has no value above \d+ in 16 bits"):
+            np.testing.assert_allclose(read_image_file(tmp_path / name), pixels / 65535, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.cdd_cesm_selection import SelectedImage
+from modise_lightning.data.images import ORIENTATION, upright
 from modise_lightning.data.preparation_journal import FinishedImage, png_sizes
 from modise_lightning.data.prepared import write_entry
 from modise_lightning.data.region_painting import Painting, paint_regions
@@ -116,7 +117,9 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
 
 
 def read_jpeg(path: Path) -> NDArray[Any]:
-    """Read a JPEG as (H, W) uint8; colours as luminance.
+    """Read a JPEG as (H, W) uint8; colours as luminance, turned as its EXIF orientation says.
+
+    Outlines are drawn on what a browser shows, which is turned too.
 
     Raises:
         OSError: The file is missing, no JPEG, or truncated.
@@ -125,7 +128,8 @@ def read_jpeg(path: Path) -> NDArray[Any]:
     with Image.open(path, formats=("JPEG",)) as image:
         if image.width * image.height > _MAXIMUM_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
-        return np.asarray(image.convert("L"))
+        pixels = np.asarray(image.convert("L"))
+        return np.ascontiguousarray(upright(pixels, image.getexif().get(ORIENTATION, 1)))
 
 
 def _misplaced(region: ViaRegion, height: int, width: int) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.pixels.processing import apply_modality_lut
 
 from modise_lightning.errors import UserError
 
@@ -44,6 +45,8 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         stored = dataset.pixel_array
         padding = _padding(dataset, stored)
         values = apply_modality_lut(stored, dataset)
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise UserError(f"'{path}' has values that are no picture ({values.ndim} axes, or not finite).")
         shown = _display(dataset, values, padding)
     except UserError:
         raise
@@ -64,6 +67,21 @@ def _check_header(path: Path, dataset: Dataset, maximum_pixels: int) -> None:
         raise UserError(f"'{path}' has {rows} x {columns} pixels.")
     if rows * columns > maximum_pixels:
         raise UserError(f"'{path}' has {rows} x {columns} pixels, more than {maximum_pixels}.")
+    samples = int(dataset.get("SamplesPerPixel", 1) or 1)
+    if samples != 1:
+        raise UserError(f"'{path}' has {samples} samples a pixel; one grey value is needed.")
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            continue
+        if not math.isfinite(float(value)) or (keyword == "RescaleSlope" and float(value) == 0):
+            raise UserError(f"'{path}' has the {keyword} {value}, which leaves no picture.")
+    if str(dataset.get("PresentationIntentType", "")).strip().upper() == "FOR PROCESSING":
+        warnings.warn(
+            f"'{path}' is FOR PROCESSING: raw detector values, which look unlike the images that models are "
+            "trained on. Use the image FOR PRESENTATION of the same exposure.",
+            stacklevel=3,
+        )
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if frames != 1 or dataset.PhotometricInterpretation not in _PHOTOMETRIC:
         raise UserError(
@@ -88,13 +106,32 @@ def _display(dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_])
     if center is not None and width is not None and width > 0:
         return _window(values.astype(np.float64), center, width, dataset.get("VOILUTFunction") or "LINEAR")
     if dataset.get("VOILUTSequence"):
-        entries, _, bits = dataset.VOILUTSequence[0].LUTDescriptor
-        if bits == 8 and entries > 256:
-            raise ValueError("its VOI lookup table has 8 bits and over 256 entries, which pydicom misreads")
-        return np.asarray(apply_voi(np.rint(values).astype(np.int32), dataset) / (2**bits - 1))
+        return _look_up(np.rint(values).astype(np.int64), dataset.VOILUTSequence[0])
     visible = values[~padding]
     low, high = np.percentile(visible if visible.size else values, _PERCENTILES)
     return _ramp(values.astype(np.float64), float(low), float(high))
+
+
+def _look_up(values: NDArray[np.int64], item: Dataset) -> NDArray[np.float64]:
+    """Apply a VOI lookup table (DICOM PS3.3 C.11.2.1.1).
+
+    White is the largest value of as many bits as the table's data need: some files declare 16 and hold 12,
+    or declare fewer than they hold.
+    """
+    entries, first, _ = (int(value) for value in item.LUTDescriptor)
+    entries = entries or 65536
+    if first > 32767 and values.min(initial=0) < 0:
+        first -= 65536  # the descriptor's number is signed where the pixels are
+    data = item.LUTData
+    if isinstance(data, bytes):
+        table = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * entries else "<u2")
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    table = table[:entries].astype(np.int64)
+    if not len(table) or table.max() <= 0:
+        raise ValueError("its VOI lookup table is empty")
+    white = 2 ** int(table.max()).bit_length() - 1
+    return np.asarray(table[np.clip(values - first, 0, len(table) - 1)] / white)
 
 
 def _window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:

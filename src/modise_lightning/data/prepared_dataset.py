@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.images import read_image_file
+from modise_lightning.data.images import ORIENTATION, read_image_file, upright
 from modise_lightning.data.prepared import IMAGE_FOLDER, INDEX_NAME, PANOPTIC_FOLDER, PreparedEntry
 from modise_lightning.data.prepared_index import IndexedImage, read_index
 from modise_lightning.errors import UserError
@@ -155,17 +155,20 @@ class PreparedDataset:
         """Read a COCO id map, (H, W); its header is checked before its pixels are decoded."""
         try:
             with Image.open(path, formats=("PNG",)) as header:
-                self._check_size(path, (header.height, header.width), record)
-                mode = header.mode
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+                mode, size = header.mode, (header.height, header.width)
+                # Without the condition Pillow would decode the pixels to look for a tag behind them.
+                orientation = header.getexif().get(ORIENTATION, 1) if "exif" in header.info else 1
+        except Exception as error:  # Damaged files make Pillow raise almost anything.
             raise UserError(
                 f"data: the id map '{path}' is missing or unreadable ({error}). Prepare the dataset again."
             ) from error
+        self._check_size(path, size[::-1] if orientation in (5, 6, 7, 8) else size, record)
         if mode != "RGB":
             raise UserError(f"data: the id map '{path}' is a {mode} image, COCO's are RGB.")
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise UserError(f"data: the id map '{path}' is damaged. Prepare the dataset again.")
+        pixels = np.ascontiguousarray(upright(pixels, orientation))
         blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
         return np.asarray(red + (green << 8) + (blue << 16), dtype=np.int32)
 
