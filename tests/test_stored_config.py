@@ -20,7 +20,7 @@ from modise_lightning.command_line import config_directory
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.predict import predict
-from modise_lightning.stored_config import read_stored_config
+from modise_lightning.stored_config import _check_resolvers, _check_targets, read_stored_config
 from modise_lightning.stored_targets import STORED_CALLBACKS, STORED_TARGETS, may_be_built
 
 Compose = Callable[..., DictConfig]
@@ -49,6 +49,21 @@ def test_what_is_written_today_can_be_read(
     assert found.backbone == config.backbone
     assert found.data.auto_prepare is False
     assert "callbacks" not in found
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{group}={path.stem}"
+        for group in ("data", "backbone", "captioner", "text", "trainer", "logger", "feature_store")
+        for path in sorted((config_directory() / group).glob("*.yaml"))
+        if path.stem != "base"
+    ],
+)
+def test_every_choice_may_stand_in_a_checkpoint(choice: str, compose_config: Compose, tmp_path: Path) -> None:
+    config = compose_config("train", [choice], tmp_path)
+    _check_targets(tmp_path, config, [], resolve=False)
+    _check_resolvers(tmp_path, OmegaConf.create({**config, "name": "", "output_dir": ""}))
 
 
 def test_every_shipped_target_is_allowed_where_it_is_shipped_and_no_other_is_listed() -> None:

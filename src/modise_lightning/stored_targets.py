@@ -32,6 +32,7 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
             f"{_OURS}data.vindr_mammo.VinDrMammoPreparer",
         ),
         "data.preparer.box_to_mask": (f"{_OURS}data.box_to_mask.BoxToMask",),
+        "data.preparer.dataset": (f"{_OURS}data.coco_panoptic.open_coco_panoptic",),
         "data.module": (f"{_OURS}data.datamodule.PanopticDataModule",),
         "data.module.dataset": (
             f"{_OURS}data.coco_panoptic.open_coco_panoptic",
