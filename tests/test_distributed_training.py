@@ -209,6 +209,7 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
 
     overrides = [
         "trainer=ddp",
+        "trainer.precision=32-true",  # numbers are compared
         "trainer.devices=2",
         *phantom_overrides(phantom_root),
         *ONE_STEP,

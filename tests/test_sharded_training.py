@@ -37,6 +37,7 @@ def run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
             *phantom_overrides(phantom_root),
             *ONE_STEP,
             "trainer.devices=2",
+            "trainer.precision=32-true",  # numbers are compared
             "trainer.max_epochs=2",
             "trainer.check_val_every_n_epoch=2",
             "trainer.gradient_clip_val=0.1",

@@ -11,7 +11,6 @@ ONE_STEP = [
     "trainer.limit_test_batches=1",
     "trainer.num_sanity_val_steps=0",
     "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
     "callbacks.progress=null",
     "num_workers=0",
     "batch_size=2",

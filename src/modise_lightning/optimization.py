@@ -57,13 +57,18 @@ class OptimizerFactory:
 
     def optimizer(self, segmenter: Segmenter) -> AdamW:
         """Build AdamW over the trained parameters."""
-        # None lets PyTorch choose, which is its multi-tensor form on a GPU.
-        return AdamW(
+        optimizer = AdamW(
             self.parameter_groups(segmenter),
             lr=self.learning_rate,
             betas=self.betas,
+            # None lets PyTorch choose, which is its multi-tensor form on a GPU.
             fused=True if self.fused else None,
         )
+        # The fused form offers to undo a loss scale itself, inside the step. Clipping comes before the step
+        # and needs gradients whose scale is undone, so Lightning refuses to clip with such an optimizer.
+        # Without the offer the scale is undone before clipping, as for any other optimizer.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return optimizer
 
     def parameter_groups(self, segmenter: Segmenter) -> list[dict[str, object]]:
         """Sort the trained parameters by learning rate and weight decay.
