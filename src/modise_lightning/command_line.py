@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,22 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from modise_lightning.errors import UserError
+from modise_lightning.interruption import INTERRUPTED, Terminated, end_by_exception, is_interruption
+
+# What a file system or its owner refuses, which is no mistake of the program.
+_REFUSALS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 
 
 def config_directory() -> Path:
@@ -28,20 +46,52 @@ def config_directory() -> Path:
 def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     """Compose the configuration from the command line and run a task with it.
 
-    A user's mistake ends the program with exit code 1 and one line on the error stream. In a multirun the
-    other jobs still run, and Hydra reports the failed ones at the end.
+    A user's mistake ends the program with exit code 1 and one line on the error stream, SIGTERM with 143,
+    Ctrl+C with 130. In a multirun the other jobs still run, and Hydra reports the failed ones at the end.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows few letters shows others as question marks, instead of ending the program.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    end_by_exception()
 
     def guarded(config: DictConfig) -> None:
         try:
             task(config)
         except (UserError, OmegaConfBaseException) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            _tell(str(error))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            sys.exit(1)
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            _tell(_describe(error))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             sys.exit(1)
 
-    hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(guarded)()
+    try:
+        hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(
+            guarded
+        )()
+    except Terminated:
+        _tell("ended by SIGTERM.")
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not is_interruption(error):
+            raise
+        _tell("interrupted.")
+        sys.exit(INTERRUPTED)
+
+
+def _tell(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _describe(error: OSError) -> str:
+    where = f"'{error.filename}': " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}."
 
 
 def instantiate(node: DictConfig, **arguments: object) -> Any:  # noqa: ANN401 (what it builds is up to the configuration)
