@@ -143,13 +143,16 @@ def _build_classifier(
     )
 
 
-def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any]) -> SegmentationModule:
+def build_module(
+    config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any], data_fingerprint: str | None = None
+) -> SegmentationModule:
     """Build the training module.
 
     Args:
         config: Composed training configuration.
         segmenter: The network.
         dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
+        data_fingerprint: Of the images and their division; goes into checkpoints, to resume from them.
     """
     isthing = [category.isthing for category in categories_of(config)]
     return SegmentationModule(
@@ -157,7 +160,11 @@ def build_module(config: DictConfig, segmenter: Segmenter, dataset: Mapping[str,
         criterion=instantiate(config.criterion),
         inference=instantiate(config.inference)(isthing=isthing),
         optimizer_factory=instantiate(config.optimizer),
-        metadata={"config": _storable(config), "dataset": dict(dataset)},
+        metadata={
+            "config": _storable(config),
+            "dataset": dict(dataset),
+            "data_fingerprint": data_fingerprint,
+        },
     )
 
 

@@ -155,16 +155,3 @@ def _check_archive(path: Path, setting: str) -> None:
         raise UserError(
             f"{setting}: '{path}' cannot be read safely: its entries unfold to more than it holds."
         )
-
-
-def check_resumable(path: Path) -> None:
-    """Check that training can go on from a checkpoint.
-
-    Raises:
-        UserError: It cannot be read, or it holds weights alone.
-    """
-    if "optimizer_states" not in read_checkpoint(path, "resume"):
-        raise UserError(
-            f"resume: '{path}' holds weights without the optimizer's state. "
-            "Resume from <run folder>/checkpoints/last.ckpt."
-        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from modise_lightning.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
+    import lightning
     from omegaconf import DictConfig
 
     from modise_lightning.metrics.evaluation import EvaluationResult
@@ -41,7 +44,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
-    from modise_lightning.checkpoint import check_resumable
+    from modise_lightning.checkpoint_writing import AtomicCheckpointIO
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
     from modise_lightning.errors import UserError
@@ -49,12 +52,13 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.run_summary import render_run_summary
     from modise_lightning.reporting.table import render_results
+    from modise_lightning.resuming import carry_metrics, check_resumable, check_same_data
     from modise_lightning.run_identity import run_identity
 
     quieten_libraries()
     check_config(config)
     if config.resume is not None:
-        check_resumable(Path(config.resume))
+        check_resumable(Path(config.resume), config)
     check_weights(config)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
@@ -63,7 +67,10 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     dataset = data.dataset
     feature_store = build_feature_store(config, data)
     segmenter = build_segmenter(config, feature_store=feature_store)
-    module = build_module(config, segmenter, dataset.info)
+    module = build_module(config, segmenter, dataset.info, data.fingerprint())
+    if config.resume is not None:
+        known = {key: module.metadata[key] for key in ("dataset", "data_fingerprint")}
+        check_same_data(Path(config.resume), known)
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(config))
     shown = [
@@ -82,6 +89,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
             *(instantiate(node) for node in config.callbacks.values() if node),
         ],
     )
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    if config.resume is not None and trainer.is_global_zero:
+        carry_metrics(trainer.loggers, Path(config.resume))
     for logger in trainer.loggers:
         logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     console = Console()
@@ -113,7 +123,12 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         )
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+    except (KeyboardInterrupt, SystemExit, OSError):
+        if trainer.is_global_zero:
+            print(_how_to_resume(trainer), file=sys.stderr)
+        raise
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not best:
         raise UserError(
@@ -147,6 +162,27 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         }.items():
             console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)
     return results
+
+
+def _how_to_resume(trainer: lightning.Trainer) -> str:
+    """Say how an ended training goes on: with the command that started it, from its last checkpoint."""
+    from pathlib import Path
+
+    from hydra.core.hydra_config import HydraConfig
+
+    paths = [
+        path
+        for callback in trainer.checkpoint_callbacks
+        # The best checkpoint holds weights alone.
+        if not getattr(callback, "save_weights_only", True)
+        and (path := getattr(callback, "best_model_path", ""))
+        and Path(path).is_file()
+    ]
+    if not paths:
+        return "The training ended before its first checkpoint: start it again."
+    overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
+    command = shlex.join([*overrides, f"resume={paths[-1]}"])
+    return f"The training has not ended; go on with: python -m modise_lightning.train {command}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import lightning
+import numpy as np
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
@@ -88,5 +89,9 @@ class Evaluation(lightning.Callback):
         result = self.metrics.compute()
         self.results[split] = result
         # Computed from reduced states, so that every process logs the same numbers.
-        values = {**result.summary(), **result.summary_by_category()}
+        values = {
+            **result.summary(),
+            **result.summary_by_category(),
+            "mean_average_precision": float(np.mean(result.average_precision)),
+        }
         pl_module.log_dict({f"{split}/{name}": value for name, value in values.items()}, rank_zero_only=False)

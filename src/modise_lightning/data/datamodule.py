@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from modise_lightning.data.categories import categories_to_config
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.sampler import SeededSampler
 from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
@@ -73,6 +76,15 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.pin_memory = pin_memory
         self.seed = seed
         self.indices = self._split(fold, split)
+
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that depend on the categories, the images and their division."""
+        images = {
+            split: [self.dataset.records[index].file_name for index in indices]
+            for split, indices in self.indices.items()
+        }
+        described = json.dumps([images, categories_to_config(self.categories)], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def _split(self, fold: int, split: Literal["folds", "official"]) -> dict[str, list[int]]:
         folds = self.dataset.folds
