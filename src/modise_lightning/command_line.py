@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import hydra
 import hydra.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -53,6 +54,8 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
         # A terminal that knows few letters shows others as question marks, instead of ending the program.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # Lets exceptions through: Hydra shows a traceback for a folder that it cannot make.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     end_by_exception()
 
     def guarded(config: DictConfig) -> None:
@@ -75,6 +78,16 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
         hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(
             guarded
         )()
+    except CompactHydraException as error:
+        # A setting or choice that does not exist; Hydra's message says in several lines what there is.
+        sys.exit("\n".join(str(part) for part in (error, error.__cause__) if part is not None))
+    except (UserError, OmegaConfBaseException):
+        sys.exit(1)  # of a job of a multirun, which has told it
+    except OSError as error:
+        if error.errno not in (*_REFUSALS, errno.ENOENT):
+            raise
+        _tell(_describe(error))
+        sys.exit(1)
     except Terminated:
         _tell("ended by SIGTERM.")
         raise
