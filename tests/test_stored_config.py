@@ -71,7 +71,8 @@ def test_every_shipped_target_is_allowed_where_it_is_shipped_and_no_other_is_lis
     for path in config_directory().rglob("*.yaml"):
         shipped |= set(re.findall(r"^\s*_target_: ([\w.]+)", path.read_text(), flags=re.MULTILINE))
     listed = set().union(*STORED_TARGETS.values()) | STORED_CALLBACKS
-    assert listed == shipped - {"null"}
+    before = {"lightning.pytorch.callbacks.ModelCheckpoint"}
+    assert listed == (shipped - {"null"}) | before
 
 
 MARK = "touch marker"

@@ -67,7 +67,7 @@ class OptimizerFactory:
         # The fused form offers to undo a loss scale itself, inside the step. Clipping comes before the step
         # and needs gradients whose scale is undone, so Lightning refuses to clip with such an optimizer.
         # Without the offer the scale is undone before clipping, as for any other optimizer.
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        optimizer._step_supports_amp_scaling = False
         return optimizer
 
     def parameter_groups(self, segmenter: Segmenter) -> list[dict[str, object]]:

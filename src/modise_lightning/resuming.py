@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
 from modise_lightning.errors import UserError
+from modise_lightning.stored_config import parse_stored_config
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -86,7 +87,7 @@ def check_resumable(path: Path, config: DictConfig) -> None:
             "Resume from <run folder>/checkpoints/last.ckpt."
         )
     # Not resolved: what refers to a setting follows it, and nothing in a file is looked up elsewhere.
-    stored = OmegaConf.to_container(OmegaConf.create(checkpoint[METADATA_KEY]["config"]))
+    stored = OmegaConf.to_container(parse_stored_config(path, checkpoint[METADATA_KEY]["config"]))
     present = OmegaConf.to_container(config)
     assert isinstance(stored, dict)
     assert isinstance(present, dict)

@@ -68,7 +68,7 @@ def read_stored_config(
     Raises:
         UserError: It names something that it may not, is too large, or is of another version.
     """
-    config = _parse(path, text)
+    config = parse_stored_config(path, text)
     _check_resolvers(path, config)
     _check_targets(path, config, trusted_targets, resolve=False)
     with open_dict(config):
@@ -104,7 +104,16 @@ class _ForbiddenError(UserError):
     """A file asks for something that no file may ask for."""
 
 
-def _parse(path: Path, text: str) -> DictConfig:
+def parse_stored_config(path: Path, text: str) -> DictConfig:
+    """Read the YAML in a checkpoint; what it refers to is not put in yet.
+
+    Args:
+        path: The checkpoint, for messages.
+        text: The YAML.
+
+    Raises:
+        UserError: It is damaged, too large, or would unfold.
+    """
     if len(text) > MAXIMUM_CHARACTERS:
         raise UserError(
             f"checkpoint: the configuration in '{path}' has {len(text)} characters, more than "

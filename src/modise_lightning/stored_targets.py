@@ -60,7 +60,8 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
 STORED_CALLBACKS = frozenset(
     {
         f"{_LIGHTNING}callbacks.LearningRateMonitor",
-        f"{_LIGHTNING}callbacks.ModelCheckpoint",
+        f"{_LIGHTNING}callbacks.ModelCheckpoint",  # of checkpoints written before there was our own
+        f"{_OURS}callbacks.checkpoints.ResumableCheckpoint",
         f"{_OURS}callbacks.finite_loss.FiniteLoss",
         f"{_OURS}callbacks.progress.TrainingProgress",
         f"{_OURS}callbacks.random_state.RandomState",
