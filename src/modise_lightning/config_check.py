@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from modise_lightning.errors import UserError
+from modise_lightning.top_level_settings import check_top_level
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
@@ -24,6 +25,8 @@ def check_config(config: DictConfig) -> None:
         UserError: Names the key, what was expected and what was found.
     """
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    check_top_level(typing.cast(dict[str, Any], container))
     _walk(container, "", {})
 
 
@@ -95,7 +98,7 @@ def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Give the types of a function's or constructor's arguments, or none if they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except NameError:  # Some libraries' hints name types that they import for type checkers only.
         return {}
 
@@ -112,6 +115,8 @@ def _check_type(value: object, hint: Any, path: str) -> None:  # noqa: ANN401 (a
     except PydanticSchemaGenerationError:
         return
     expected = getattr(hint, "__name__", None) if inspect.isclass(hint) else None
+    if typing.get_origin(hint) is typing.Annotated:
+        expected = getattr(typing.get_args(hint)[0], "__name__", None)
     expected = expected or str(hint).replace("typing.", "").replace("collections.abc.", "")
     try:
         validated = adapter.validate_python(value)

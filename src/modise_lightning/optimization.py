@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, NonNegativeInt
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,14 +23,14 @@ class OptimizerFactory:
     def __init__(
         self,
         *,
-        learning_rate: float,
-        weight_decay: float,
-        betas: tuple[float, float],
-        warmup_steps: int,
-        warmup_factor: float,
+        learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)],
+        weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
+        warmup_steps: NonNegativeInt,
+        warmup_factor: Annotated[float, Field(ge=0, le=1)],
         decay: Literal["step", "cosine"],
-        decay_milestones: Sequence[float],
-        decay_factor: float,
+        decay_milestones: Sequence[Annotated[float, Field(gt=0, lt=1)]],
+        decay_factor: Annotated[float, Field(ge=0, le=1)],
         fused: bool,
     ) -> None:
         """Keep the hyper-parameters.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -20,13 +22,13 @@ class SetCriterion(nn.Module):
     def __init__(
         self,
         *,
-        class_weight: float,
-        mask_weight: float,
-        dice_weight: float,
-        no_object_weight: float,
-        num_points: int,
-        oversample_ratio: float,
-        importance_ratio: float,
+        class_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        mask_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        dice_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        no_object_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        num_points: PositiveInt,
+        oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)],
+        importance_ratio: Annotated[float, Field(ge=0, le=1)],
     ) -> None:
         """Set the weights; matching uses the same ones.
 
