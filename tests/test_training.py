@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from modise_lightning.assembly import load_trained
 from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
-from modise_lightning.errors import UserError
+from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records import read_records
 from modise_lightning.predict import predict
@@ -254,10 +254,15 @@ def test_predict_does_the_readable_images_and_names_the_others(
     (images / "good.png").write_bytes(source.read_bytes())
     (images / "broken.png").write_bytes(source.read_bytes()[:100])
     (images / "empty.jpg").write_bytes(b"")
+    (images / "bell\a.png").write_bytes(source.read_bytes())
     checkpoint = trained / "checkpoints" / "best.ckpt"
     overrides = [f"checkpoint={checkpoint}", f"input={images}"]
-    with pytest.raises(UserError, match=r"2 of 3 images could not be read: .*broken\.png.*empty\.jpg"):
+    with pytest.raises(
+        PartlyDoneError,
+        match=r"3 of 4 images could not be predicted: .*bell.*rename.*broken\.png.*empty\.jpg",
+    ) as told:
         predict(compose_config("predict", overrides, tmp_path / "out"))
+    assert told.value.exit_code == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "good.json",
         "good_overlay.png",

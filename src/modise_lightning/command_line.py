@@ -47,8 +47,9 @@ def config_directory() -> Path:
 def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     """Compose the configuration from the command line and run a task with it.
 
-    A user's mistake ends the program with exit code 1 and one line on the error stream, SIGTERM with 143,
-    Ctrl+C with 130. In a multirun the other jobs still run, and Hydra reports the failed ones at the end.
+    A user's mistake ends the program with one line on the error stream and its exit code (1, or 2 if all else
+    is done), SIGTERM with 143, Ctrl+C with 130. In a multirun the other jobs still run, and Hydra reports the
+    failed ones at the end.
     """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows few letters shows others as question marks, instead of ending the program.
@@ -65,7 +66,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             _tell(str(error))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            sys.exit(1)
+            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise

@@ -19,9 +19,9 @@ def predict(config: DictConfig) -> list[Path]:
         The JSON files written, one an image.
 
     Raises:
-        UserError: Nothing to read, or some images could not be read (the others are done first).
+        UserError: Nothing to read, or the only image cannot be.
+        PartlyDoneError: Some images could not be read or written under their names; the others are done.
     """
-    from collections import Counter
     from pathlib import Path
 
     from rich.console import Console
@@ -31,14 +31,14 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.config_check import check_config
     from modise_lightning.console import quieten_libraries
     from modise_lightning.data.images import find_images, read_image_file
-    from modise_lightning.errors import UserError
+    from modise_lightning.errors import PartlyDoneError, UserError
     from modise_lightning.prediction import Predictor
-    from modise_lightning.reporting.export import export_prediction
+    from modise_lightning.reporting.export import choose_stems, export_prediction
 
     quieten_libraries()
     check_config(config)
     files = find_images(Path(config.input))
-    stems = Counter(file.stem for file in files)
+    stems = choose_stems([file.name for file in files])
     module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
     transform = trained.data.module.evaluation_transform
     predictor = Predictor(
@@ -55,29 +55,31 @@ def predict(config: DictConfig) -> list[Path]:
     for file in track(files, description="predicting", console=console):
         try:
             image = read_image_file(file)
+            exported = export_prediction(
+                folder,
+                stems[file.name],
+                image,
+                predictor(image),
+                categories_of(trained),
+                source=file.name,
+                metadata={
+                    "checkpoint": str(config.checkpoint),
+                    "model": trained.name,
+                    "trained_on": dataset["name"],
+                },
+                synthetic_training_data=bool(dataset["synthetic"]),
+            )
         except UserError as error:
             if len(files) == 1:
                 raise
             failures.append(str(error))
             continue
-        exported = export_prediction(
-            folder,
-            file.stem if stems[file.stem] == 1 else file.name.replace(".", "_"),
-            image,
-            predictor(image),
-            categories_of(trained),
-            source=file.name,
-            metadata={
-                "checkpoint": str(config.checkpoint),
-                "model": trained.name,
-                "trained_on": dataset["name"],
-            },
-            synthetic_training_data=bool(dataset["synthetic"]),
-        )
         written.append(exported.json)
     console.print(f"{len(written)} of {len(files)} images predicted; everything: {folder}", highlight=False)
     if failures:
-        raise UserError(f"{len(failures)} of {len(files)} images could not be read: " + "; ".join(failures))
+        raise PartlyDoneError(
+            f"{len(failures)} of {len(files)} images could not be predicted: " + "; ".join(failures)
+        )
     return written
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.export import PredictionFiles, export_prediction
+from modise_lightning.reporting.export import PredictionFiles, choose_stems, export_prediction
 from modise_lightning.reporting.overlay import draw_overlay
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
 
@@ -182,3 +182,25 @@ def test_where_the_json_is_missing_the_export_failed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"image\.json"):
         export(tmp_path, make_prediction(0, 8, 8, 1, 1))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        (["a.png", "b.jpg"], ["a", "b"]),
+        (["a.png", "a.jpg"], ["a_png", "a_jpg"]),
+        (["a.png", "a.jpg", "a_png.png"], ["a_png_2", "a_jpg", "a_png"]),
+        (["A.png", "a.jpg"], ["A_png", "a_jpg"]),
+        (["A.PNG", "a.png"], ["A_PNG", "a_png_2"]),
+        (["1.2.3.dcm", "1.2.4.dcm"], ["1.2.3", "1.2.4"]),
+    ],
+)
+def test_no_image_replaces_the_files_of_another(names: list[str], stems: list[str]) -> None:
+    assert choose_stems(names) == dict(zip(names, stems, strict=True))
+
+
+@given(st.lists(st.text("aA._", min_size=1, max_size=6), unique=True, max_size=12))
+def test_stems_differ_whatever_the_names(names: list[str]) -> None:
+    stems = choose_stems(names)
+    assert stems.keys() == set(names)
+    assert len({stem.casefold() for stem in stems.values()}) == len(names)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,30 @@ class PredictionFiles:
     overlay: Path
     panoptic: Path
     json: Path
+
+
+def choose_stems(names: Sequence[str]) -> dict[str, str]:
+    """Choose what each image's files begin with, so that no image's files replace another one's.
+
+    Args:
+        names: File names of the images, all different.
+
+    Returns:
+        By name: its stem where that is the only one of its kind, else the whole name with ``_`` for dots,
+        else that with a number. Names that differ in capital letters alone count as one, as some file systems
+        have it.
+    """
+    alone = Counter(Path(name).stem.casefold() for name in names)
+    stems = {name: Path(name).stem for name in names if alone[Path(name).stem.casefold()] == 1}
+    taken = {stem.casefold() for stem in stems.values()}
+    for name in names:
+        if name in stems:
+            continue
+        wanted = name.replace(".", "_")
+        candidates = (wanted if number == 1 else f"{wanted}_{number}" for number in count(1))
+        stems[name] = next(stem for stem in candidates if stem.casefold() not in taken)
+        taken.add(stems[name].casefold())
+    return stems
 
 
 def export_prediction(
