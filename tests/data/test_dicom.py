@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.processing import apply_windowing
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
+from modise_lightning.data.dicom import read_dicom
 from modise_lightning.data.images import MAXIMUM_PIXELS, read_image_file
 from modise_lightning.errors import UserError
 
@@ -242,3 +248,16 @@ def test_damaged_files_read_or_are_told(end: float, changes: list[tuple[int, int
     assert str(path) in told
     assert image.ndim == 2
     assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_a_deflated_file_is_read_unless_it_inflates_beyond_the_limit(tmp_path: Path) -> None:
+    dataset = make()
+    expected = read(dataset, tmp_path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    assert np.array_equal(read(dataset, tmp_path), expected)
+    dataset.add_new(0x00091001, "OB", bytes(20_000_000))
+    path = tmp_path / "large.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match="inflates to more than 18777216 bytes"):
+        read_dicom(path, 1_000_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from modise_lightning.errors import UserError
 
@@ -20,6 +23,9 @@ _PERCENTILES = (
     0.5,
     99.5,
 )  # where a file says nothing of its display; leaves out burnt-in markers and dead pixels
+_BYTES_PER_PIXEL = 2  # of a mammogram
+_OTHER_BYTES = 16 * 2**20  # of all other elements; a header has kilobytes
+_PIECE_BYTES = 2**20
 _PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -40,6 +46,7 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         UserError: Not DICOM, no pixels, several frames or colours, too large, or undecodable.
     """
     try:
+        _check_inflated_size(path, maximum_pixels)
         dataset = pydicom.dcmread(path)
         _check_header(path, dataset, maximum_pixels)
         stored = dataset.pixel_array
@@ -57,6 +64,24 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         shown = 1 - shown
     shown[padding] = 0
     return shown.astype(np.float32)
+
+
+def _check_inflated_size(path: Path, maximum_pixels: int) -> None:
+    """Inflate a deflated file piece by piece, keeping nothing: pydicom would inflate any size at once."""
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    limit = _BYTES_PER_PIXEL * maximum_pixels + _OTHER_BYTES
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        # Preamble, prefix, and the element that says how long the others of the group are (PS3.10, 7.1).
+        file.seek(128 + 4 + 12 + int(meta.FileMetaInformationGroupLength))
+        while data := inflater.unconsumed_tail or file.read(_PIECE_BYTES):
+            size += len(inflater.decompress(data, _PIECE_BYTES))
+            if size > limit:
+                raise UserError(
+                    f"'{path}' inflates to more than {limit} bytes, which {maximum_pixels} pixels need."
+                )
 
 
 def _check_header(path: Path, dataset: Dataset, maximum_pixels: int) -> None:

@@ -16,8 +16,8 @@ from modise_lightning.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
-# A whole-breast mammogram at 50 micrometres has under 40 megapixels.
-MAXIMUM_PIXELS = 150_000_000
+# A whole-breast mammogram at 50 micrometres has under 40 megapixels; memory grows with the pixels.
+MAXIMUM_PIXELS = 60_000_000
 # Pillow would run other programs for some formats (EPS), so only these are tried.
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation; 0 is WhiteIsZero
