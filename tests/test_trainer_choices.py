@@ -11,11 +11,11 @@ import lightning
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from modise_lightning.checkpoint import read_checkpoint
+from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
 from modise_lightning.command_line import config_directory, instantiate
 from modise_lightning.train import train
 from test_optimization import segmenter
@@ -138,4 +138,5 @@ def test_the_command_for_several_processes_runs_as_in_the_readme(
     assert (tmp_path / "train_ddp_process_1.log").is_file()  # there were two
     assert (tmp_path / "results.json").is_file()
     stored = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
-    assert stored["modise_lightning"]["config"]["trainer"]["precision"] == "bf16-mixed"
+    config = OmegaConf.create(stored[METADATA_KEY]["config"])
+    assert OmegaConf.select(config, "trainer.precision") == "bf16-mixed"
