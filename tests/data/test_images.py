@@ -252,3 +252,15 @@ def test_images_are_found_in_order_whatever_the_case_of_their_suffix(tmp_path: P
             find_images(tmp_path / name)
     with pytest.raises(UserError, match=r"no image '.*x\.png'"):
         read_image_file(tmp_path / "x.png")
+
+
+def test_a_folders_images_are_told_by_suffix_and_dicom_by_content(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "._a.jpg", "~$x.tif", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x" * 200)
+    for name in ("1.2.840.113", "IM0001"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(20))
+    (tmp_path / "folder.png").mkdir()
+    assert [file.name for file in find_images(tmp_path)] == ["1.2.840.113", "IM0001", "a.jpg", "b.PNG"]
+    assert find_images(tmp_path / "IM0001") == [tmp_path / "IM0001"]
+    with pytest.raises(UserError, match=r"IM0001' is (not a readable DICOM image|DICOM without pixel data)"):
+        read_image_file(tmp_path / "IM0001")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modise_lightning.errors import UserError
 
 
 def list_download(raw: str | None, dataset: str, source: str) -> tuple[Path, list[Path]]:
-    """List all files below the download's folder, the least nested ones first.
+    """List all files below the download's folder, also through links, the least nested ones first.
 
     Args:
         raw: The download's folder, as configured.
@@ -33,8 +33,24 @@ def list_download(raw: str | None, dataset: str, source: str) -> tuple[Path, lis
         raise UserError(
             f"data.raw: no folder '{folder}'. Give the folder of the {dataset} download ({source})."
         )
-    files = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return folder, sorted(files, key=lambda path: (len(path.parts), path))
+    return folder, sorted(_walk(folder), key=lambda path: (len(path.parts), path))
+
+
+def is_of_the_system(name: str) -> bool:
+    """Tell files that programs leave beside the real ones: macOS's ``._*``, and ``~$*`` of open workbooks."""
+    return name.startswith(("._", "~$"))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Give the files below a folder; links are followed, and each folder is entered once."""
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        yield from (Path(parent) / name for name in names if not is_of_the_system(name))
 
 
 def describe_files(files: Sequence[Path]) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from modise_lightning.data.dicom import read_dicom
+from modise_lightning.data.download import is_of_the_system
 from modise_lightning.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -33,15 +34,27 @@ def find_images(path: Path) -> list[Path]:
         UserError: There is nothing there, or nothing that is an image.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(file for file in path.iterdir() if _is_image(file))
         if not files:
             raise UserError(f"input: the folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)}).")
         return files
     if not path.is_file():
         raise UserError(f"input: no file or folder '{path}'.")
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    if not _is_image(path):
         raise UserError(f"input: '{path}' is not an image that can be read ({', '.join(IMAGE_SUFFIXES)}).")
     return [path]
+
+
+def _is_image(path: Path) -> bool:
+    """Tell images by suffix, and DICOM without one by its content (DICOM PS3.10, 7.1)."""
+    if is_of_the_system(path.name) or not path.is_file():
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES or _begins_as_dicom(path)
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def read_image_file(path: Path) -> NDArray[np.float32]:
@@ -57,7 +70,7 @@ def read_image_file(path: Path) -> NDArray[np.float32]:
     """
     if not path.is_file():
         raise UserError(f"no image '{path}'.")
-    if path.suffix.lower() in DICOM_SUFFIXES:
+    if path.suffix.lower() in DICOM_SUFFIXES or _begins_as_dicom(path):
         return read_dicom(path, MAXIMUM_PIXELS)
     try:
         # By its stream: Pillow maps a file that it opens by name, and then scrambles a turned TIFF.
