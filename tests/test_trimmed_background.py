@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+import modise_lightning
 from modise_lightning.assembly import build_data, build_module, build_segmenter
 from modise_lightning.callbacks.pictures import PredictionPictures
+from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
 from modise_lightning.data.background import find_breast
+from modise_lightning.data.datamodule import collate
+from modise_lightning.data.transforms import EvaluationTransform
 from modise_lightning.lightning_module import SegmentationModule
 from modise_lightning.prediction import Predictor
-from modise_lightning.structures import Prediction
+from modise_lightning.reporting.comparison import ComparisonRow
+from modise_lightning.reporting.comparison import _draw_cells as draw_cells
+from modise_lightning.reporting.export import export_prediction
+from modise_lightning.structures import (
+    Batch,
+    Category,
+    ImageRecord,
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Prediction,
+)
 from tiny_runs import ONE_STEP, phantom_overrides
 
 Compose = Callable[..., DictConfig]
@@ -107,3 +127,77 @@ def test_evaluation_and_pictures_are_of_the_whole_image(config: DictConfig, tmp_
         scale = row.image.shape[0] / stored.shape[0]
         assert rows.min() >= region.top * scale - 1
         assert columns.max() <= (region.left + region.width) * scale + 1
+
+
+def pages(batch: Batch, prediction: Prediction, folder: Path) -> NDArray[Any]:
+    callback = PredictionPictures(
+        folder=str(folder), num_images=1, rows_per_picture=1, categories=CATEGORIES, note=None
+    )
+    callback.on_test_batch_end(FirstProcess([]), Any, {"predictions": [prediction]}, batch, 0)
+    return callback._rows[0].image
+
+
+def weights_and_biases(batch: Batch, prediction: Prediction, folder: Path) -> NDArray[Any]:
+    callback = WandbDashboard(Any, categories=CATEGORIES, num_images=1)
+    trainer = FirstProcess([WandbLogger(save_dir=folder, offline=True, experiment=object())])
+    callback.on_test_batch_end(trainer, Any, {"predictions": [prediction]}, batch, 0)
+    return np.asarray(callback._images[1].image) / 255
+
+
+def exported_files(batch: Batch, prediction: Prediction, folder: Path) -> NDArray[Any]:
+    files = export_prediction(
+        folder, "a", BREAST, prediction, CATEGORIES, source="a", metadata={}, synthetic_training_data=False
+    )
+    return cv2.imread(str(files.overlay), cv2.IMREAD_GRAYSCALE) / 255
+
+
+def comparison_cell(batch: Batch, prediction: Prediction, folder: Path) -> NDArray[Any]:
+    # Figures and the report's gallery draw rows of the stored image.
+    row = ComparisonRow("a", BREAST, batch.targets[0], prediction)
+    return draw_cells(row, CATEGORIES)[2].mean(-1) / 255
+
+
+@dataclass
+class FirstProcess:
+    """What the callbacks ask of a trainer."""
+
+    loggers: list[Any]
+    is_global_zero: bool = True
+    sanity_checking: bool = False
+
+
+CATEGORIES = (Category("mass", ("mass",)),)
+BREAST = np.zeros((150, 130), dtype=np.float32)
+BREAST[40:120, :70] = np.kron(np.random.default_rng(0).uniform(0.3, 0.9, (8, 7)), np.ones((10, 10)))
+
+
+@pytest.mark.parametrize("output", [pages, weights_and_biases, exported_files, comparison_cell])
+def test_every_picture_shows_the_whole_image_under_whole_masks(
+    output: Callable[[Batch, Prediction, Path], NDArray[Any]], tmp_path: Path
+) -> None:
+    image, region = EvaluationTransform(longest_side=64, trim_background=True)(BREAST)
+    assert region.height * region.width < 0.6 * BREAST.size
+    nothing = torch.zeros(BREAST.shape, dtype=torch.int64)
+    none = torch.zeros(0, dtype=torch.int64)
+    target = PanopticSegmentation(nothing, none)
+    record = ImageRecord(1, "a.png", "p", *BREAST.shape)
+    batch = collate([(image, target, (image.shape[1], image.shape[2]), record, region)])
+    prediction = Prediction(
+        panoptic=PanopticSegmentation(nothing, none, torch.zeros(0)),
+        instances=InstanceSegmentation(torch.zeros(0, *BREAST.shape, dtype=torch.bool), none, torch.zeros(0)),
+        semantic=torch.zeros(1, *BREAST.shape),
+    )
+    shown = output(batch, prediction, tmp_path)
+    expected = cv2.resize(BREAST, shown.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(shown - expected).mean() < 0.03
+
+
+def test_only_one_room_takes_images_out_of_a_batch() -> None:
+    package = Path(modise_lightning.__file__).parent
+    taking = {
+        str(file.relative_to(package))
+        for folder in ("callbacks", "reporting")
+        for file in (package / folder).rglob("*.py")
+        if re.search(r"batch\.(images|image_sizes|regions)\b", file.read_text())
+    }
+    assert taking == {"callbacks/whole_image.py"}

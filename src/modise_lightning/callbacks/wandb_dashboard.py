@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from modise_lightning.callbacks.evaluation import Evaluation
+from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.reporting.wandb_media import (
     make_category_table,
@@ -132,10 +133,9 @@ class WandbDashboard(lightning.Callback):
         for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
             if len(self._images) == self.num_images:
                 return
-            height, width = batch.image_sizes[index]
             record = batch.records[index]
             self._images[record.image_id] = make_prediction_image(
-                batch.images[index, 0, :height, :width].float().cpu().numpy(),
+                whole_image(batch, index),
                 batch.targets[index],
                 prediction,
                 self.categories,
