@@ -177,15 +177,27 @@ def test_what_decides_nothing_may_change(
     check_resumable(runs[1] / "checkpoints" / "last.ckpt", config)
 
 
+@pytest.mark.parametrize(
+    ("fingerprint", "message"),
+    [
+        ("0" * 16, "was trained on other images, or with another division"),
+        (None, "was written by an earlier version"),
+    ],
+)
 def test_another_division_of_the_images_is_refused(
-    runs: tuple[Path, Path], phantom_root: Path, compose_config: Compose, tmp_path: Path
+    fingerprint: str | None,
+    message: str,
+    runs: tuple[Path, Path],
+    phantom_root: Path,
+    compose_config: Compose,
+    tmp_path: Path,
 ) -> None:
     changed = tmp_path / "last.ckpt"
     checkpoint = read_checkpoint(runs[1] / "checkpoints" / "last.ckpt")
-    checkpoint[METADATA_KEY]["data_fingerprint"] = "0" * 16
+    checkpoint[METADATA_KEY]["data_fingerprint"] = fingerprint
     torch.save(checkpoint, changed)
     overrides = [*phantom_overrides(phantom_root), *EPOCHS, *FALLING, f"resume={changed}"]
-    with pytest.raises(UserError, match=r"resume: .* was trained on other images, or with another division"):
+    with pytest.raises(UserError, match=rf"resume: .* {message}"):
         train(compose_config("train", overrides, tmp_path / "run"))
 
 

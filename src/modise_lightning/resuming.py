@@ -119,6 +119,11 @@ def check_same_data(path: Path, data: Mapping[str, Any]) -> None:
         UserError: They differ.
     """
     stored = read_checkpoint(path, "resume")[METADATA_KEY]
+    if stored.get("data_fingerprint") is None:
+        raise UserError(
+            f"resume: '{path}' was written by an earlier version, which did not say what images it was "
+            "trained on. Resume it with that version, or start a new training."
+        )
     if any(stored.get(key) != value for key, value in data.items()):
         raise UserError(
             f"resume: '{path}' was trained on other images, or with another division of them, than those of "
