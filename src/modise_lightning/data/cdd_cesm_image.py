@@ -22,7 +22,7 @@ from modise_lightning.data.via_shapes import bounds, rasterize
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 # Ten times the largest image of the release (2479 x 4070).
 _MAXIMUM_PIXELS = 100_000_000
 

@@ -25,7 +25,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 # Ten times a usual image of the release (3500 x 2800).
 _MAXIMUM_PIXELS = 100_000_000
 _SMALLEST_FRACTION_INSIDE = 0.5
