@@ -116,8 +116,12 @@ def test_one_process_evaluates_its_best_checkpoint(
 ) -> None:
     from modise_lightning.evaluate import evaluate
 
-    checkpoint = f"checkpoint={sharded / 'checkpoints' / 'best.ckpt'}"
-    result = evaluate(compose_config("evaluate", [checkpoint, "trainer.accelerator=cpu"], tmp_path))
+    overrides = [
+        f"checkpoint={sharded / 'checkpoints' / 'best.ckpt'}",
+        "trusted_targets=[sharding_probe.ShardingProbe]",
+        "trainer.accelerator=cpu",
+    ]
+    result = evaluate(compose_config("evaluate", overrides, tmp_path))
     trained = json.loads((sharded / "results.json").read_text())["results"]["trained"]
     assert trained == result.to_dict()
 
