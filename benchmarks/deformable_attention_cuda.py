@@ -26,9 +26,10 @@ HEADS, CHANNELS, POINTS = 8, 32, 4
 STRIDES = (32, 16, 8)
 
 
-def make_inputs(size: int, batch: int, dtype: torch.dtype) -> tuple[Levels, list[Tensor], Tensor]:
+def make_inputs(
+    size: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Levels, list[Tensor], Tensor]:
     """Make levels; values, locations and weights; and the gradient of the result."""
-    device = torch.device("cuda")
     levels = Levels.of([(size // stride,) * 2 for stride in STRIDES], device, dtype)
     places = []
     for height, width in levels.shapes:
@@ -62,7 +63,7 @@ def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def measure(size: int, batch: int, dtype: torch.dtype, repeats: int, table: Table) -> None:
     """Time one setting and add its rows."""
-    levels, inputs, gradient = make_inputs(size, batch, dtype)
+    levels, inputs, gradient = make_inputs(size, batch, dtype, torch.device("cuda"))
     shapes = list(levels.shapes)
     sides: dict[str, Callable[..., Tensor]] = {
         "transformers": lambda value, *rest: multi_scale_deformable_attention(value, shapes, *rest),

@@ -75,26 +75,36 @@ class Odise:
 
     def __call__(self, images: Tensor, context: Tensor, time_offset: Tensor, backward: bool) -> None:
         """Compute the taps, and in training the gradients of the UNet's inputs and weights."""
+        taps = self.features(images, context, time_offset, backward)
+        if backward:
+            torch.stack([tap.mean() for tap in taps[4:]]).sum().backward()
+        self.forget()
+
+    def features(self, images: Tensor, context: Tensor, time_offset: Tensor, training: bool) -> list[Tensor]:
+        """Compute the VAE's four taps and the UNet's four; ``forget`` ends the step."""
         self.taps.clear()
         handles = [module.register_forward_pre_hook(self._keep) for module in self.hooked]
-        self.unet.train(backward).requires_grad_(backward)
+        self.unet.train(training).requires_grad_(training)
         self.unet.enable_gradient_checkpointing()
         with torch.no_grad():
             latents = self.vae.encode(2 * images - 1).latent_dist.mean
             self.vae.decode(latents)
         # Its own code adds the offset to the time embedding; here it goes in by the same addition.
-        offset = self.unet.time_embedding.register_forward_hook(lambda _m, _i, out: out + time_offset)
-        with torch.set_grad_enabled(backward):
+        handles.append(self.unet.time_embedding.register_forward_hook(lambda _m, _i, out: out + time_offset))
+        with torch.set_grad_enabled(training):
             timesteps = torch.zeros(len(images), dtype=torch.int64, device=images.device)
             self.unet(0.18215 * latents, timesteps, context)
-            if backward:
-                taps = [self.taps[module] for module in self.hooked[4:]]
-                torch.stack([tap.mean() for tap in taps]).sum().backward()
-        for handle in (*handles, offset):
+        for handle in handles:
             handle.remove()
+        taps = [self.taps[module] for module in self.hooked]
         self.taps.clear()
+        return taps
+
+    def forget(self) -> None:
+        """Drop the gradients of the weights, and leave the modules as the other side expects them."""
         self.unet.zero_grad(set_to_none=True)
-        self.unet.disable_gradient_checkpointing()  # our side has the same modules
+        self.unet.requires_grad_(False).eval()
+        self.unet.disable_gradient_checkpointing()
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # Checkpointing calls a module again in the backward pass.

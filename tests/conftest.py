@@ -27,6 +27,12 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a GPU where there is none."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _threads() -> None:
     """The tests run in several processes, each on its own core; TEST_THREADS tries more."""

@@ -199,3 +199,12 @@ def test_features_come_back_in_the_memory_format_they_were_computed_in(tower: To
             assert found.stride() == compute(images)[0].stride()
             assert torch.equal(found, compute(images)[0])
         images = images + 1
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
+def test_stored_features_come_back_under_mixed_precision_on_a_cpu(precision: Precision, tower: Tower) -> None:
+    images = torch.rand(3, 3, 8, 8)
+    recall = recall_of(make_store(precision), tower)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first, again = recall(tower, images), recall(tower, images)
+    assert_equal(again, first)

@@ -18,7 +18,6 @@ from modise_lightning.mask_generator.deformable_attention import Levels, sample
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPES = [(16, 24), (8, 12), (4, 6)]
-with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture
@@ -202,7 +201,7 @@ def test_levels_of_another_size_are_refused() -> None:
         sample(value, levels, locations, weights)
 
 
-@with_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("channels", [24, 32])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("compiled", [False, True])
@@ -222,7 +221,7 @@ def test_equals_the_plain_one_on_a_gpu(
         assert (found.double() - truth).norm() < tolerance * truth.norm()
 
 
-@with_cuda
+@pytest.mark.cuda
 def test_waits_for_nothing_on_a_gpu(kernel: ModuleType) -> None:
     value, levels, locations, weights, gradient = make_inputs("cuda", torch.bfloat16)
     sample(value, levels, locations, weights).backward(gradient)  # compiles

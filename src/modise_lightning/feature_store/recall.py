@@ -120,7 +120,9 @@ def _batch(entries: list[FeatureEntry], device: torch.device) -> tuple[Tensor, .
     features = []
     for column, (dtype, last) in enumerate(zip(entries[0].dtypes, entries[0].channels_last, strict=True)):
         rows = [entry.tensors[column] for entry in entries]
-        feature = torch.stack(rows).to(device, non_blocking=True).to(dtype)
+        # Stored in a number format that mixed precision on a CPU does not know.
+        with torch.autocast(rows[0].device.type, enabled=False):
+            feature = torch.stack(rows).to(device, non_blocking=True).to(dtype)
         features.append(feature.permute(0, 3, 1, 2) if last else feature)
     return tuple(features)
 

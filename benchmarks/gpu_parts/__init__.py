@@ -1,0 +1,1 @@
+"""The parts of the GPU benchmark, each a module whose ``measure`` runs in a process of its own."""
