@@ -19,7 +19,16 @@ PARTS = {
     "metrics",
     "data",
 }
-SHARED = {"structures", "errors", "weights", "clip", "atomic_files", "json_text", "feature_store"}
+SHARED = {
+    "structures",
+    "errors",
+    "c_compiler",
+    "weights",
+    "clip",
+    "atomic_files",
+    "json_text",
+    "feature_store",
+}
 KNOW_LIGHTNING = {
     "lightning_module",
     "sharding",

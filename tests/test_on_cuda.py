@@ -110,5 +110,7 @@ def test_the_criterion_waits_for_the_card_once() -> None:
             criterion(SegmenterOutput(*inputs), targets)["loss"].backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [f"{each.filename}:{each.lineno}" for each in caught if "synchroniz" in str(each.message)]
+    waits = [
+        f"{each.filename}:{each.lineno}" for each in caught if "called a synchronizing" in str(each.message)
+    ]
     assert len(waits) == 1, waits  # the costs of the matching

@@ -1,12 +1,10 @@
-"""Whether the card computes what the CPU does: kernels, half precision of the network, tests for CUDA."""
+"""Whether the card computes what the CPU does: kernels, and half precision of the network."""
 
 from __future__ import annotations
 
 import copy
 import gc
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -23,19 +21,16 @@ from gpu_parts.models import (
 from gpu_parts.record import Part
 from modise_lightning.mask_generator.deformable_attention import Levels, sample
 
-REPOSITORY = Path(__file__).parents[2]
 # Height and width of the levels, channels a head.
 ODD_SIZES = (
     ([(13, 7), (6, 5), (3, 2)], 32),
-    ([(33, 65), (17, 33), (9, 17)], 24),
-    ([(1, 1), (2, 1), (1, 3)], 33),
-    ([(128, 100), (64, 50), (32, 25)], 32),
+    ([(1, 1), (33, 65), (1, 3)], 24),
 )
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 def measure(part: Part) -> None:
-    """Check the kernels on fresh random inputs, then the network, then run the tests."""
+    """Check the kernels on fresh random inputs, then the network."""
     seed = secrets.randbits(31)
     torch.manual_seed(seed)
     for dtype in TOLERANCE:
@@ -49,8 +44,6 @@ def measure(part: Part) -> None:
             goal=f"under {TOLERANCE[dtype]}",
         )
     _network(part)
-    if part.device.type == "cuda":
-        _tests(part)
 
 
 def _kernel_errors(
@@ -95,15 +88,15 @@ def _network(part: Part) -> None:
     images, targets = make_batch(int(config.image_size), 1, part.device)
     expected: dict[str, Tensor] = {}
     for name, precision, changes in (
-        ("float32", "fp32", {"frozen_precision": "float32"}),
-        ("bf16-mixed", "bf16", {"frozen_precision": "trainer"}),
-        ("16-mixed", "fp16", {"frozen_precision": "trainer"}),
+        ("float32", "fp32", {"frozen_precision": "float32", "compile": None}),
+        ("bf16-mixed", "bf16", {"frozen_precision": "trainer", "compile": None}),
+        ("16-mixed", "fp16", {"frozen_precision": "trainer", "compile": None}),
         (
-            "bf16-mixed, frozen bfloat16, channels last",
+            "bf16-mixed, frozen bfloat16, as shipped",
             "bf16",
-            {"frozen_precision": "bfloat16", "channels_last": True},
+            {},
         ),
-        ("bf16-mixed, frozen float16", "bf16", {"frozen_precision": "float16"}),
+        ("bf16-mixed, frozen float16", "bf16", {"frozen_precision": "float16", "compile": None}),
     ):
         segmenter.backbone = torch.nn.Identity()  # type: ignore[assignment]
         gc.collect()
@@ -126,35 +119,3 @@ def _network(part: Part) -> None:
             continue
         for key, value in found.items():
             part.add(f"{name} against float32: {key}", relative_error(value, expected[key]), "relative")
-
-
-def _tests(part: Part) -> None:
-    """Run the tests that are marked as needing CUDA."""
-    files = [
-        str(path)
-        for path in sorted((REPOSITORY / "tests").rglob("test_*.py"))
-        if "mark.cuda" in path.read_text(encoding="utf-8")
-    ]
-    options = ["-m", "cuda", "-p", "no:cacheprovider", "-p", "no:xdist", "--durations=0"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *files],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=max(10.0, part.seconds_left),
-    )
-    log = part.path.with_suffix(".pytest.txt")
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    summary = [
-        line
-        for line in done.stdout.splitlines()
-        if " passed" in line or " failed" in line or " error" in line
-    ]
-    part.add(
-        "tests that need CUDA",
-        summary[-1].strip("= ") if summary else "none ran: see the log",
-        goal="all pass",
-    )
-    if done.returncode:
-        print(done.stdout[-3000:] + done.stderr[-1000:], flush=True)

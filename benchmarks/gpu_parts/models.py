@@ -90,6 +90,7 @@ def build_backbone(
             precision=settings["frozen_precision"],
             channels_last=settings["channels_last"],
             compile=settings["compile"],
+            compiled_parts=settings["compiled_parts"],
         ),
         feature_store=feature_store,
         **{

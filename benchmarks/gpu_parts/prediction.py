@@ -32,8 +32,7 @@ def measure(part: Part) -> None:
     """Predict the same image several times and split the latency."""
     config = compose_config("m_odise", part.tiny, [], Path("."))
     weights = DiffusionWeights.random(config, part.device)
-    changes = {"frozen_precision": "bfloat16", "channels_last": True}
-    backbone = build_backbone(config, weights, part.device, **changes)
+    backbone = build_backbone(config, weights, part.device)
     predictor = Predictor(
         build_segmenter(config, backbone, part.device),
         instantiate(config.inference)(isthing=[True] * CLASSES),

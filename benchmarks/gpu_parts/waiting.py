@@ -29,10 +29,9 @@ from modise_lightning.structures import SegmenterOutput
 
 def measure(part: Part) -> None:
     """Count, then time the step with tensors that are there and with the loader's."""
-    changes = {"frozen_precision": "bfloat16", "channels_last": True}
     config = compose_config("m_odise", part.tiny, [], Path("."))
     weights = DiffusionWeights.random(config, part.device)
-    backbone = build_backbone(config, weights, part.device, **changes)
+    backbone = build_backbone(config, weights, part.device)
     step = TrainingStep(config, build_segmenter(config, backbone, part.device), part.device)
     size = int(config.image_size)
     batch = make_batch(size, 2, part.device)
@@ -92,7 +91,7 @@ def _count(part: Part, step: TrainingStep, batch: tuple) -> None:  # type: ignor
         places = [
             f"{Path(each.filename).name}:{each.lineno}"
             for each in caught
-            if "synchroniz" in str(each.message)
+            if "called a synchronizing" in str(each.message)
         ]
         part.add(
             f"synchronisations: {name}", len(places), "", beside=", ".join(sorted(set(places))), goal=goal

@@ -62,6 +62,7 @@ _DECIDES = {
     "trainer.strategy": False,
     "trainer.deterministic": False,
     "backbone.compile": False,
+    "backbone.compiled_parts": False,
     "backbone.channels_last": False,
     "backbone.max_windows": False,
     "backbone.gradient_checkpointing": False,

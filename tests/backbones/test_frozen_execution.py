@@ -1,13 +1,20 @@
 """Half precision, channels-last and compiled frozen parts give the same features and gradients."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
-from modise_lightning.backbones.frozen_execution import CompileBackend, FrozenExecution, FrozenPrecision
+from modise_lightning.backbones.frozen_execution import (
+    CompileBackend,
+    FrozenExecution,
+    FrozenPart,
+    FrozenPrecision,
+)
+from modise_lightning.c_compiler import has_c_compiler
 from modise_lightning.structures import Conditioning
 
 Build = Callable[..., DiffusionBackbone]
@@ -22,8 +29,11 @@ def execution(
     precision: FrozenPrecision = "trainer",
     channels_last: bool = False,
     compile: CompileBackend | None = None,
+    compiled_parts: Sequence[FrozenPart] = ("vae", "unet"),
 ) -> FrozenExecution:
-    return FrozenExecution(precision=precision, channels_last=channels_last, compile=compile)
+    return FrozenExecution(
+        precision=precision, channels_last=channels_last, compile=compile, compiled_parts=compiled_parts
+    )
 
 
 def run(backbone: DiffusionBackbone) -> list[Tensor]:
@@ -118,13 +128,40 @@ def _forget_compiled() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_forget_compiled")
-def test_compiled_parts_are_whole_graphs_with_the_same_results(build: Build) -> None:
+@pytest.mark.parametrize(("parts", "graphs"), [(("vae", "unet"), 2), (("vae",), 1)])
+def test_compiled_parts_are_whole_graphs_with_the_same_results(
+    parts: Sequence[FrozenPart], graphs: int, build: Build
+) -> None:
     expected = run(build(gradient_checkpointing=True))
-    compiled = build(execution=execution(compile="eager"), gradient_checkpointing=True)
+    compiled = build(execution=execution(compile="eager", compiled_parts=parts), gradient_checkpointing=True)
     assert compiled.state_dict().keys() == build().state_dict().keys()
     torch._dynamo.utils.counters.clear()
     for found, reference in zip(run(compiled), expected, strict=True):
         torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-5)
     counters = torch._dynamo.utils.counters
-    assert counters["stats"]["unique_graphs"] == 2  # the VAE's and the UNet's
+    assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
+
+
+@pytest.mark.usefixtures("_forget_compiled")
+@pytest.mark.parametrize("training", [True, False])
+def test_inductor_leaves_a_cpu_alone(training: bool, build: Build) -> None:
+    expected = run(build())
+    torch._dynamo.utils.counters.clear()
+    found = run(build(execution=execution(compile="inductor")).train(training))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def test_a_gpu_without_a_c_compiler_is_told_and_not_compiled_for(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    has_c_compiler.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="inductor needs a C compiler"):
+            backbone = build(execution=execution(compile="inductor"))
+    finally:
+        has_c_compiler.cache_clear()
+    assert all(module._compiled_call_impl is None for module in backbone.modules())

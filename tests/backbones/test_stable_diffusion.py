@@ -303,6 +303,7 @@ def test_the_real_configurations_are_stable_diffusion(
         precision=arguments.pop("frozen_precision"),
         channels_last=arguments.pop("channels_last"),
         compile=arguments.pop("compile"),
+        compiled_parts=arguments.pop("compiled_parts"),
     )
     backbone = DiffusionBackbone(
         unet=unet,

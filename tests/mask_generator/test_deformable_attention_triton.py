@@ -14,6 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modise_lightning.mask_generator import deformable_attention
 from modise_lightning.mask_generator.deformable_attention import Levels, sample
 
 REPOSITORY = Path(__file__).parents[2]
@@ -177,6 +178,20 @@ def test_cuda_tensors_take_the_kernels_where_these_can_compute_it(
     assert (result.shape, result.dtype) == ((2, 480, 192), dtype)
     assert (PLAIN in calls.names) != chosen
     assert (OPERATOR in calls.names) == chosen
+
+
+def test_without_a_c_compiler_the_plain_one_is_taken_and_told(
+    kernel: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deformable_attention, "_CAN_BUILD", False)
+    with FakeTensorMode(), Calls() as calls:
+        value = torch.empty(2, 480, 8, 24, device="cuda")
+        locations = torch.empty(2, 480, 8, 2, 4, 2, device="cuda")
+        weights = torch.empty(2, 480, 8, 2, 4, device="cuda")
+        levels = Levels.of([(16, 24), (8, 12)], value.device, value.dtype)
+        with pytest.warns(UserWarning, match="needs a C compiler"):
+            sample(value, levels, locations, weights)
+    assert PLAIN in calls.names
 
 
 class Core(torch.nn.Module):

@@ -91,8 +91,8 @@ class DiffusionBackbone(Backbone):
         self.unet = TruncatedUnet(unet, gradient_checkpointing=gradient_checkpointing)
         self.vae = TruncatedVae(vae)
         self.execution = execution
-        for part in (self.unet, self.vae):
-            execution.prepare(part)
+        execution.prepare("unet", self.unet)
+        execution.prepare("vae", self.vae)
         self.recall = FeatureRecall(
             feature_store, what="VAE features", module=self.vae, settings=execution.settings
         )
@@ -146,7 +146,7 @@ class DiffusionBackbone(Backbone):
         return pyramid
 
     def _run_vae(self, images: Tensor) -> tuple[Tensor, ...]:
-        with self.execution.context(images.device):
+        with self.execution.context(images.device, self.training):
             latents, taps = self.vae(self.execution.convert_input(2 * images - 1))
         # Half of the channels that the VAE computes: a view, which a feature store could not give back.
         return latents.contiguous(), *taps
@@ -167,7 +167,7 @@ class DiffusionBackbone(Backbone):
             context = context + conditioning.context
             time_offset = conditioning.time_embedding.transpose(0, 1).flatten(0, 1)
         convert = self.execution.convert_input
-        with self.execution.context(latents.device):
+        with self.execution.context(latents.device, self.training):
             taps = self.unet(
                 convert(self.noisy_latents(latents).flatten(0, 1)),
                 self.unet_timesteps.repeat_interleave(batch),

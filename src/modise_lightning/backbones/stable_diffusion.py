@@ -14,7 +14,12 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
-from modise_lightning.backbones.frozen_execution import CompileBackend, FrozenExecution, FrozenPrecision
+from modise_lightning.backbones.frozen_execution import (
+    CompileBackend,
+    FrozenExecution,
+    FrozenPart,
+    FrozenPrecision,
+)
 from modise_lightning.backbones.layout import check_unet, check_vae
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
@@ -61,6 +66,7 @@ def load_diffusion_backbone(
     channels_last: bool,
     compile: CompileBackend | None,
     learning_rate_multiplier: float,
+    compiled_parts: Sequence[FrozenPart] = ("vae", "unet"),
     feature_store: FeatureStore | None = None,
 ) -> DiffusionBackbone:
     """Build a diffusion backbone.
@@ -84,6 +90,8 @@ def load_diffusion_backbone(
         channels_last: Its memory layout; likewise.
         compile: Backend of ``torch.compile`` for it; None for none.
         learning_rate_multiplier: Share of the learning rate that the projections get.
+        compiled_parts: Which parts ``compile`` is for. Checkpoints made before there was this choice have
+            both.
         feature_store: Where the VAE's latents and taps are kept; None computes them each time.
 
     Raises:
@@ -104,7 +112,12 @@ def load_diffusion_backbone(
         window_size=window_size,
         max_windows=max_windows,
         gradient_checkpointing=gradient_checkpointing,
-        execution=FrozenExecution(precision=frozen_precision, channels_last=channels_last, compile=compile),
+        execution=FrozenExecution(
+            precision=frozen_precision,
+            channels_last=channels_last,
+            compile=compile,
+            compiled_parts=compiled_parts,
+        ),
         learning_rate_multiplier=learning_rate_multiplier,
         feature_store=feature_store,
     )

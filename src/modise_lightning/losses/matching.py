@@ -68,7 +68,11 @@ class HungarianMatcher:
                 queries, segments = linear_sum_assignment(on_cpu[prediction, image, :, :count])
                 matched[prediction, first + segments] = queries
             first += count
-        return torch.from_numpy(matched).to(output.class_logits.device)
+        result, device = torch.from_numpy(matched), output.class_logits.device
+        # From page-locked memory the copy waits for nothing.
+        return (
+            result.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else result.to(device)
+        )
 
     def costs(
         self,

@@ -5,6 +5,7 @@ Shapes use B images, S tokens of all levels together, Q queries, P points a head
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -14,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modise_lightning.c_compiler import has_c_compiler
+
 # PyTorch brings Triton along on Linux with CUDA; elsewhere the plain formulation is all there is.
 _TRITON_IS_THERE = find_spec("triton") is not None
+_CAN_BUILD = has_c_compiler()
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,21 @@ def sample(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) ->
 
 def _takes_kernel(value: Tensor) -> bool:
     """Tell whether the kernels can compute it; they sum in float32."""
-    return (
+    fits = (
         _TRITON_IS_THERE
         and value.is_cuda
         and value.dtype != torch.float64
         # Atomic additions have no fixed order; the plain formulation tells what PyTorch says then.
         and not torch.are_deterministic_algorithms_enabled()
     )
+    if fits and not _CAN_BUILD:
+        warnings.warn(
+            "Deformable attention runs without its Triton kernels, several times slower: Triton needs a C "
+            "compiler, and there is neither gcc nor clang (or set CC).",
+            stacklevel=2,
+        )
+        return False
+    return fits
 
 
 def sample_by_grid(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-# Elements (queries times channels) of one corner of a sample that a program holds: four a thread, which is a
-# load of 16 bytes in float32. With eight, ptxas gives the backward pass nearly twice the registers (184).
-_ELEMENTS = 512
+# Bytes of one corner of all queries' samples that a program holds: a load of 16 bytes for each thread of one
+# warp. On an H100 the best of 2 to 128 queries by 1, 2, 4 and 8 warps (benchmarks/gpu_parts/kernels.py).
+_BYTES = 512
+_WARPS = 1
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -155,7 +156,7 @@ def _launch_sizes(value: Tensor, locations: Tensor) -> tuple[tuple[int], dict[st
     batch, tokens, heads, channels = value.shape
     _, queries, _, levels, points, _ = locations.shape
     channel_block = triton.next_power_of_2(channels)
-    query_block = max(1, _ELEMENTS // channel_block)
+    query_block = max(1, _BYTES // (value.element_size() * channel_block))
     programs = triton.cdiv(queries, query_block) * batch * heads
     return (programs,), {
         "tokens": tokens,
@@ -166,6 +167,7 @@ def _launch_sizes(value: Tensor, locations: Tensor) -> tuple[tuple[int], dict[st
         "points": points,
         "query_block": query_block,
         "channel_block": channel_block,
+        "num_warps": _WARPS,
     }
 
 
