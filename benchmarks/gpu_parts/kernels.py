@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from transformers.models.mask2former.modeling_mask2former import multi_scale_deformable_attention
 
-from deformable_attention_cuda import make_inputs
 from gpu_parts.record import Part
 from gpu_parts.timing import median_seconds
-from modise_lightning.mask_generator.deformable_attention import sample, sample_by_grid
+from modise_lightning.mask_generator.deformable_attention import Levels, sample, sample_by_grid
 
+# As in Mask2Former.
+HEADS, CHANNELS, POINTS = 8, 32, 4
+STRIDES = (32, 16, 8)
 BATCH = 2
 
 
@@ -31,6 +33,33 @@ def measure(part: Part) -> None:
         if size == 1024 and part.device.type == "cuda":
             for dtype in dtypes:
                 _sweep(part, size, dtype)
+
+
+def make_inputs(
+    size: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Levels, list[Tensor], Tensor]:
+    """Make levels; values, locations and weights; and the gradient of the result."""
+    levels = Levels.of([(size // stride,) * 2 for stride in STRIDES], device, dtype)
+    places = []
+    for height, width in levels.shapes:
+        y, x = torch.meshgrid(
+            (torch.arange(height, device=device) + 0.5) / height,
+            (torch.arange(width, device=device) + 0.5) / width,
+            indexing="ij",
+        )
+        places.append(torch.stack((x, y), dim=-1).flatten(0, 1))
+    reference = torch.cat(places)
+    tokens = len(reference)
+    shape = (batch, tokens, HEADS, len(STRIDES), POINTS)
+    # Some cells from the query's own place, as trained offsets are.
+    offsets = 2 * torch.randn(*shape, 2, device=device) / levels.sizes[:, None]
+    inputs = [
+        torch.randn(batch, tokens, HEADS, CHANNELS, device=device, dtype=dtype),
+        reference[:, None, None, None] + offsets,
+        torch.randn(shape, device=device).flatten(-2).softmax(-1).view(shape).to(dtype),
+    ]
+    gradient = torch.randn(batch, tokens, HEADS * CHANNELS, device=device, dtype=dtype)
+    return levels, [each.requires_grad_() for each in inputs], gradient
 
 
 def _copy_bandwidth(part: Part) -> float:
