@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from modise_lightning.packed_masks import PackedMasks
+
 
 @dataclass(frozen=True)
 class Category:
@@ -90,19 +92,33 @@ class PanopticSegmentation:
         )
 
 
-@dataclass
 class InstanceSegmentation:
     """Scored object masks of one image, which may overlap.
 
     Attributes:
-        masks: (N, H, W) bool.
+        packed: N masks of (H, W).
         labels: (N,) int64 class index in [0, K).
         scores: (N,) float in [0, 1].
     """
 
-    masks: Tensor
-    labels: Tensor
-    scores: Tensor
+    def __init__(self, masks: Tensor | PackedMasks, labels: Tensor, scores: Tensor) -> None:
+        """Pack the masks.
+
+        Args:
+            masks: (N, H, W) bool, or packed already.
+            labels: (N,) int64 class index in [0, K).
+            scores: (N,) float in [0, 1].
+        """
+        from modise_lightning.packed_masks import PackedMasks
+
+        self.packed = masks if isinstance(masks, PackedMasks) else PackedMasks.of(masks)
+        self.labels = labels
+        self.scores = scores
+
+    @property
+    def masks(self) -> Tensor:
+        """(N, H, W) bool, unpacked anew at each call; take ``packed`` where images are large."""
+        return self.packed.unpack()
 
 
 @dataclass

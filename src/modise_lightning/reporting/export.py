@@ -93,10 +93,10 @@ def export_prediction(
     if stem in {"", ".", ".."} or any(sign in "/\\" or not sign.isprintable() for sign in stem):
         raise UserError(f"{source}: {stem!r} cannot begin a file name; rename the image.")
     panoptic, instances = prediction.panoptic, prediction.instances
-    if not image.shape == tuple(panoptic.segment_ids.shape) == tuple(instances.masks.shape[-2:]):
+    if not image.shape == tuple(panoptic.segment_ids.shape) == instances.packed.shape[1:]:
         raise ValueError(
             f"{source}: the image is {image.shape}, its segments {tuple(panoptic.segment_ids.shape)} "
-            f"and its instances {tuple(instances.masks.shape[-2:])}; give all at one size."
+            f"and its instances {instances.packed.shape[1:]}; give all at one size."
         )
     files = PredictionFiles(
         overlay=folder / f"{stem}_overlay.png",
@@ -113,7 +113,10 @@ def export_prediction(
     found = [
         {**_describe(mask, label, score, categories), "segmentation": _run_lengths(mask)}
         for mask, label, score in zip(
-            instances.masks.cpu().numpy(), instances.labels.tolist(), instances.scores.tolist(), strict=True
+            (mask.cpu().numpy() for mask in instances.packed),
+            instances.labels.tolist(),
+            instances.scores.tolist(),
+            strict=True,
         )
         if mask.any()
     ]

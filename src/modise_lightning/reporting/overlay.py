@@ -75,9 +75,9 @@ def draw_instances(
         (h, w, 3) RGB.
     """
     order = instances.scores.argsort()
-    masks = list(instances.masks[order].cpu().numpy())
+    masks = [mask.cpu().numpy() for mask in instances.packed[order]]
     labels, scores = instances.labels[order].tolist(), instances.scores[order].tolist()
-    height, width = instances.masks.shape[-2:]
+    _, height, width = instances.packed.shape
     return _draw(_resize(image, height, width), masks, labels, scores, categories, show_labels)
 
 
