@@ -152,11 +152,12 @@ def _describe(
     return {
         "category": categories[label].name,
         "score": None if score is None else round(score, 6),
-        "bbox": list(cv2.boundingRect(mask.astype(np.uint8))),
+        "bbox": list(cv2.boundingRect(mask.view(np.uint8))),
         "area": int(mask.sum()),
     }
 
 
 def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    # Column by column; OpenCV turns a large picture several times as fast as NumPy.
+    code = coco_mask.encode(cv2.transpose(mask.view(np.uint8)).T)
     return {"size": list(mask.shape), "counts": code["counts"].decode("ascii")}
