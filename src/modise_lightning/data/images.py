@@ -129,9 +129,8 @@ def _grey_values(path: Path, image: Image.Image) -> NDArray[np.float32]:
     """Decode an opened JPEG or TIFF, (H, W) in [0, 1]; transparent pixels as on black."""
     if image.mode.startswith("I;16"):
         stored = np.asarray(image)
-        values: NDArray[np.float32] = np.minimum(
-            stored.astype(np.float32) / np.float32(_white(path, image, stored)), np.float32(1)
-        )
+        values = stored.astype(np.float32)
+        values /= np.float32(_white(path, image, stored))
         # Pillow inverts WhiteIsZero at 8 bit, and leaves it at 16.
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
             values = np.float32(1) - values

@@ -70,7 +70,8 @@ def read_png(path: Path, width: int, height: int) -> NDArray[np.float32]:
     white = _white(chunks, colours, full)
     if white == full > 255:
         warn_if_nearly_black(path, colours)
-    values: NDArray[np.float32] = stored.astype(np.float32) / np.float32(white)
+    values = stored.astype(np.float32)
+    values /= np.float32(white)
     if alpha is not None:
         values *= alpha.astype(np.float32) / np.float32(full)
     if chunks.transparent is not None:

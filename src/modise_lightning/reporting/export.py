@@ -139,9 +139,12 @@ def export_prediction(
     return files
 
 
-def _paint_ids(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-    ids = np.maximum(ids, 0)
-    return np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
+def _paint_ids(ids: NDArray[Any]) -> NDArray[np.uint8]:
+    ids = np.maximum(ids, 0).astype(np.int32)  # of three bytes
+    picture = np.empty((*ids.shape, 3), dtype=np.uint8)
+    for channel in range(3):
+        picture[..., channel] = ids >> 8 * channel & 255
+    return picture
 
 
 def _describe(

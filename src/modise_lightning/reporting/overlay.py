@@ -24,8 +24,9 @@ _LEAST_LETTER = 11
 
 def to_grey_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn (H, W) values in [0, 1] into an (H, W, 3) grey picture."""
-    grey = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    grey = np.clip(image, 0, 1)
+    grey *= 255
+    return np.repeat(grey.round(out=grey).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def draw_overlay(
