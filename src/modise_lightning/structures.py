@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 # Importing torch takes seconds and 0.4 GB, which the processes that prepare images would pay each.
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import torch
     from torch import Tensor
 
@@ -74,6 +76,18 @@ class PanopticSegmentation:
 
         ids = torch.arange(1, len(self.labels) + 1, device=self.segment_ids.device)
         return self.segment_ids[None] == ids[:, None, None]
+
+    def each_mask(self, indices: Iterable[int] | None = None) -> Iterator[Tensor]:
+        """Make one (H, W) bool mask after another: of all segments, or of some by their index from 0."""
+        chosen = range(len(self.labels)) if indices is None else indices
+        return (self.segment_ids == index + 1 for index in chosen)
+
+    def areas(self) -> Tensor:
+        """Count the pixels of each segment, (N,) int64."""
+        import torch
+
+        ids = self.segment_ids.clamp(min=0).flatten()
+        return torch.bincount(ids, minlength=len(self.labels) + 1)[1:]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticSegmentation:
         """Copy to a device."""

@@ -131,6 +131,11 @@ def change_json(path: Path, keys: list[Any], value: object) -> None:
         (["images", 0, "file_name"], "a" * 300, r"images\.0\.file_name: .*longer than file systems allow"),
         (["images", 0, "file_name"], "../0.png", "is not a plain file name"),
         (["images", 0, "file_name"], "1.png", "images.file_name|gives no fold|says that"),
+        (
+            ["annotations", 0, "segments_info"],
+            [{"id": n, "category_id": 1, "area": 1, "bbox": [0, 0, 1, 1]} for n in range(1, 1002)],
+            r"panoptic\.json': 0\.png has 1001 segments, more than 1000",
+        ),
         (["info", "attribution"], 3, r"info\.attribution"),
         (["info", "synthetic"], "yes", r"info\.synthetic"),
     ],

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modise_lightning.data.prepared import MAXIMUM_SEGMENTS
 from modise_lightning.data.via_shapes import CroppedMask
 
-# Far beyond real images, which have up to some dozens; time and memory grow with both.
-MAXIMUM_REGIONS = 1000
-MAXIMUM_COVER = 20
+# Far beyond real images, whose regions are some dozens at most; time and memory grow with it.
+MAXIMUM_COVER = 20  # pixels of the boxes around all regions, in pixels of the image
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def why_too_many(number: int, box_pixels: int, height: int, width: int) -> str |
     Returns:
         The end of a sentence that begins with the image; None if they can be painted.
     """
-    if number > MAXIMUM_REGIONS:
-        return f"it has {number} regions, more than {MAXIMUM_REGIONS}"
+    if number > MAXIMUM_SEGMENTS:
+        return f"it has {number} regions, more than {MAXIMUM_SEGMENTS}"
     if box_pixels > MAXIMUM_COVER * height * width:
         return f"the boxes around its regions have more than {MAXIMUM_COVER} times its pixels"
     return None

@@ -101,14 +101,14 @@ class InstanceAveragePrecision(Metric):
             isthing = torch.tensor(self.isthing, device=target.segment_ids.device)
             things = isthing[prediction.labels]
             prediction = _without_void(_select(prediction, things), target.segment_ids < 0)
-            truth_masks = target.masks
-            counted = isthing[target.labels] & truth_masks.flatten(1).any(1)
+            counted = isthing[target.labels] & (target.areas() > 0)
             num_detections, num_truths = len(prediction.labels), int(counted.sum())
             position = len(self.images)
             self._append("images", torch.tensor([[height, width, num_detections, num_truths, position]]))
             self._append_masks("detection", prediction.packed, prediction.labels)
             self._append("detection_scores", prediction.scores)
-            self._append_masks("truth", truth_masks[counted], target.labels[counted])
+            truths = target.each_mask(torch.nonzero(counted).flatten().tolist())
+            self._append_masks("truth", truths, target.labels[counted])
 
     def compute(self) -> AveragePrecisionResult:
         """Evaluate all images."""
