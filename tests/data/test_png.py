@@ -213,3 +213,14 @@ def test_a_half_id_map_is_refused_by_name(tmp_path: Path) -> None:
     write(path, encode(ids, 8, COLOURS, rows=4))
     with pytest.raises(UserError, match=r"a\.png' is damaged"):
         dataset._read_id_map(path, record)
+
+
+def test_a_huge_id_map_is_refused_before_its_pixels_are_decoded(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 8_000, 9_000, 8, COLOURS, 0, 0, 0)
+    path = write(
+        tmp_path / "a.png",
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""),
+    )
+    dataset = PreparedDataset(tmp_path, tmp_path / "panoptic.json", tmp_path, tmp_path, {}, (), [], False)
+    with pytest.raises(UserError, match=r"a\.png' has 9000 x 8000 pixels, more than 60000000"):
+        dataset._read_id_map(path, ImageRecord(1, "a.png", "p", 9_000, 8_000))
