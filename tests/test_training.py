@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 
 from modise_lightning.assembly import load_trained
 from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
@@ -215,6 +216,9 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
     cv2.imwrite(str(images / "b.tif"), cv2.resize(pixels, (150, 90)))
     cv2.imwrite(str(images / "c.jpg"), (pixels // 256).astype(np.uint8))
     cv2.imwrite(str(images / "c.png"), pixels)
+    exif = Image.Exif()
+    exif[274] = 6  # stored a quarter turned to the left
+    Image.fromarray(np.ascontiguousarray(np.rot90(pixels))).save(images / "turned.png", exif=exif)
     checkpoint = trained / "checkpoints" / "best.ckpt"
     # A model of four steps is sure of nothing: low thresholds make it say something.
     overrides = [
@@ -225,8 +229,9 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
         "+overrides.inference.mask_threshold=0.05",
     ]
     written = predict(compose_config("predict", overrides, tmp_path / "out"))
-    assert [file.name for file in written] == ["a.json", "b.json", "c_jpg.json", "c_png.json"]
-    for file, size in zip(written, [pixels.shape, (90, 150), pixels.shape, pixels.shape], strict=True):
+    assert [file.name for file in written] == ["a.json", "b.json", "c_jpg.json", "c_png.json", "turned.json"]
+    sizes = [pixels.shape, (90, 150), *[pixels.shape] * 3]
+    for file, size in zip(written, sizes, strict=True):
         content = json.loads(file.read_text())
         assert (content["height"], content["width"]) == size
         assert "synthetic phantom" in content["notice"]
@@ -243,6 +248,8 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
             assert segment["area"] == len(rows)
             assert 0 <= segment["score"] <= 1
     assert any(json.loads(file.read_text())["segments"] for file in written)
+    # What is shown turned is the same picture.
+    assert written[4].read_text().replace("turned", "a") == written[0].read_text()
 
 
 def test_predict_does_the_readable_images_and_names_the_others(

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 # Importing torch takes seconds and 0.4 GB, which the processes that prepare images would pay each.
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import torch
     from torch import Tensor
+
+    from modise_lightning.packed_masks import PackedMasks
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,18 @@ class PanopticSegmentation:
         ids = torch.arange(1, len(self.labels) + 1, device=self.segment_ids.device)
         return self.segment_ids[None] == ids[:, None, None]
 
+    def each_mask(self, indices: Iterable[int] | None = None) -> Iterator[Tensor]:
+        """Make one (H, W) bool mask after another: of all segments, or of some by their index from 0."""
+        chosen = range(len(self.labels)) if indices is None else indices
+        return (self.segment_ids == index + 1 for index in chosen)
+
+    def areas(self) -> Tensor:
+        """Count the pixels of each segment, (N,) int64."""
+        import torch
+
+        ids = self.segment_ids.clamp(min=0).flatten()
+        return torch.bincount(ids, minlength=len(self.labels) + 1)[1:]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticSegmentation:
         """Copy to a device."""
         return PanopticSegmentation(
@@ -90,19 +106,33 @@ class PanopticSegmentation:
         )
 
 
-@dataclass
 class InstanceSegmentation:
     """Scored object masks of one image, which may overlap.
 
     Attributes:
-        masks: (N, H, W) bool.
+        packed: N masks of (H, W).
         labels: (N,) int64 class index in [0, K).
         scores: (N,) float in [0, 1].
     """
 
-    masks: Tensor
-    labels: Tensor
-    scores: Tensor
+    def __init__(self, masks: Tensor | PackedMasks, labels: Tensor, scores: Tensor) -> None:
+        """Pack the masks.
+
+        Args:
+            masks: (N, H, W) bool, or packed already.
+            labels: (N,) int64 class index in [0, K).
+            scores: (N,) float in [0, 1].
+        """
+        from modise_lightning.packed_masks import PackedMasks
+
+        self.packed = masks if isinstance(masks, PackedMasks) else PackedMasks.of(masks)
+        self.labels = labels
+        self.scores = scores
+
+    @property
+    def masks(self) -> Tensor:
+        """(N, H, W) bool, unpacked anew at each call; take ``packed`` where images are large."""
+        return self.packed.unpack()
 
 
 @dataclass

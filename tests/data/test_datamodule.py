@@ -1,6 +1,7 @@
 """Splits share no patient, and batches depend on the seed and the epoch alone."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,6 +173,24 @@ def test_workers_do_not_change_the_batches(num_workers: int, build: Build) -> No
     alone, with_workers = build(num_workers=0), build(num_workers=num_workers)
     assert_equal(train_batches(alone, 2), train_batches(with_workers, 2))
     assert_equal(list(alone.test_dataloader()), list(with_workers.test_dataloader()))
+
+
+@pytest.mark.parametrize("folder", ["images", "panoptic"])
+@pytest.mark.parametrize("loader", ["train_dataloader", "test_dataloader"])
+def test_a_damaged_file_is_told_in_one_line_whoever_reads_it(
+    loader: str, folder: str, build: Build, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, 5)
+    for path in (tmp_path / folder).iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    told = []
+    for num_workers in (0, 1):
+        data = build(root=str(tmp_path), num_workers=num_workers, batch_size=1)
+        with pytest.raises(UserError) as caught:
+            list(getattr(data, loader)())
+        told.append(str(caught.value))
+    assert re.fullmatch(rf".*'{tmp_path}/{folder}/\d+\.png' is .{{5,90}}", told[0])
+    assert re.sub(r"\d+\.png", "", told[1]) == re.sub(r"\d+\.png", "", told[0])
 
 
 def test_another_seed_gives_other_batches(build: Build) -> None:

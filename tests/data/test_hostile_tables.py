@@ -17,7 +17,7 @@ from PIL import Image
 
 from fuzzing.dataset_kinds import CATEGORIES, write_dataset
 from modise_lightning.data.cdd_cesm_image import ImageTask, convert_image
-from modise_lightning.data.cdd_cesm_selection import SelectedImage
+from modise_lightning.data.cdd_cesm_selection import SelectedImage, usable_regions
 from modise_lightning.data.cdd_cesm_tables import parse_image_name, read_sheet
 from modise_lightning.data.coco_panoptic import open_coco_panoptic
 from modise_lightning.data.preparation_journal import FinishedImage
@@ -131,6 +131,11 @@ def change_json(path: Path, keys: list[Any], value: object) -> None:
         (["images", 0, "file_name"], "a" * 300, r"images\.0\.file_name: .*longer than file systems allow"),
         (["images", 0, "file_name"], "../0.png", "is not a plain file name"),
         (["images", 0, "file_name"], "1.png", "images.file_name|gives no fold|says that"),
+        (
+            ["annotations", 0, "segments_info"],
+            [{"id": n, "category_id": 1, "area": 1, "bbox": [0, 0, 1, 1]} for n in range(1, 1002)],
+            r"panoptic\.json': 0\.png has 1001 segments, more than 1000",
+        ),
         (["info", "attribution"], 3, r"info\.attribution"),
         (["info", "synthetic"], "yes", r"info\.synthetic"),
     ],
@@ -171,3 +176,29 @@ def test_repeated_file_names_of_coco_are_told_before_folds_are_made(tmp_path: Pa
             num_folds=2,
             fold_seed=0,
         )
+
+
+def regions_in_rows(number: int, side: float) -> tuple[ViaRegion, ...]:
+    return tuple(
+        ViaRegion(row, "P1_L_DM_CC.jpg", Rectangle(row % 20, row // 20 / 50, side, side))
+        for row in range(number)
+    )
+
+
+@pytest.mark.parametrize(
+    ("regions", "told"),
+    [
+        (regions_in_rows(20_000, 5.0), "it has 20000 regions, more than 1000"),
+        (regions_in_rows(100, 30.0), "the boxes around its regions have more than 20 times its pixels"),
+    ],
+)
+def test_an_image_with_too_many_regions_is_left_out_by_name(
+    regions: tuple[ViaRegion, ...], told: str, tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((40, 30), np.uint8)).save(tmp_path / "image.jpg")
+    usable, reasons = usable_regions([*regions, *regions])
+    assert (tuple(usable), len(reasons)) == (regions, len(regions))
+    name = parse_image_name("P1_L_DM_CC.jpg")
+    assert name is not None
+    image = SelectedImage(name, 1, tmp_path / "image.jpg", "benign", regions, {})
+    assert convert_image(ImageTask(tmp_path / "out", image, 0, 0.1)) == f"image.jpg: left out: {told}."

@@ -133,17 +133,83 @@ def test_white_is_what_a_tiff_declares(tmp_path: Path) -> None:
             np.testing.assert_allclose(read_image_file(tmp_path / name), pixels / 65535, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("declared", "white"),
+    [(4095, 4095), (8191, 8191), (65535, 65535), (5000, None), (2047, None), (0, None), (1, None)],
+)
+def test_a_declared_white_is_believed_if_it_can_be_one(
+    declared: int, white: int | None, tmp_path: Path
+) -> None:
+    pixels = noise(np.uint16, 20, 30) // 16  # up to 4095
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(281, 3, 1, declared, True)])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        image = read_image_file(tmp_path / "a.tif")
+    np.testing.assert_allclose(image, pixels / (white or 65535), rtol=1e-6)
+    texts = [str(warning.message) for warning in warned]
+    assert len(texts) == (white is None)
+    assert all(f"a.tif' declares the largest value {declared}" in text for text in texts)
+
+
+def tiff_by_hand(raw: bytes, width: int, height: int, bits: int, photometric: int) -> bytes:
+    """A grey TIFF: header, the pixels, and a directory."""
+    raw += bytes(len(raw) % 2)
+    tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric)]
+    tags += [(273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, len(raw))]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(raw)) + raw + struct.pack("<H", len(tags)) + directory + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 12])
+def test_white_of_other_depths_of_tiff(bits: int, tmp_path: Path) -> None:
+    pixels = noise(np.uint16, 7, 10) >> (16 - bits)
+    ones = np.unpackbits(pixels.astype(">u2")[..., None].view(np.uint8), axis=-1)[..., 16 - bits :]
+    raw = b"".join(np.packbits(row).tobytes() for row in ones)
+    (tmp_path / "a.tif").write_bytes(tiff_by_hand(raw, 10, 7, bits, photometric=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = read_image_file(tmp_path / "a.tif")
+    np.testing.assert_allclose(image, pixels / (2**bits - 1), rtol=0, atol=1e-6)
+
+
+def test_colours_of_16_bits_in_tiff_are_read_at_8_or_told(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", noise(np.uint16, 20, 30, 3)
+    luminance = pixels @ np.array([0.299, 0.587, 0.114]) / 65535
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    np.testing.assert_allclose(read_image_file(path), luminance, rtol=0, atol=2 / 255)
+    tifffile.imwrite(path, pixels // 16, photometric="rgb")
+    with pytest.warns(UserWarning, match=r"a\.tif' has no value above \d+ in 16 bits"):
+        read_image_file(path)
+    tifffile.imwrite(path, np.moveaxis(pixels, -1, 0), photometric="rgb", planarconfig="separate")
+    with pytest.raises(UserError, match=r"a\.tif' holds 16-bit colours in planes"):
+        read_image_file(path)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_inks_become_luminance(name: str, tmp_path: Path) -> None:
+    # Large areas of one colour, which a JPEG keeps.
+    inks = np.kron(noise(np.uint8, 3, 4, 1), np.ones((16, 16, 1))).astype(np.uint8)
+    inks = np.dstack([inks, inks // 2, 255 - inks, inks // 3])
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, inks, photometric="separated")
+    else:
+        Image.fromarray(inks, mode="CMYK").save(tmp_path / name, quality=100)
+    paper = (255 - inks.astype(float)) / 255
+    colours = paper[..., :3] * paper[..., 3:]
+    expected = colours @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(read_image_file(tmp_path / name), expected, rtol=0, atol=0.03)
+    if name == "a.jpg":
+        np.testing.assert_allclose(read_jpeg(tmp_path / name) / 255, expected, rtol=0, atol=0.03)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_whose_white_is_zero_is_inverted(dtype: type[np.uint8 | np.uint16], tmp_path: Path) -> None:
     pixels = noise(dtype, 4, 5)
-    stored = np.iinfo(dtype).max - pixels
-    # A TIFF by hand: header, the pixels, and a directory that says PhotometricInterpretation 0.
-    bits = 8 * pixels.itemsize
-    tags = [(256, 4, 5), (257, 4, 4), (258, 3, bits), (259, 3, 1), (262, 3, 0), (273, 4, 8), (277, 3, 1)]
-    tags += [(278, 4, 4), (279, 4, stored.nbytes)]
-    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    data = b"II*\0" + struct.pack("<I", 8 + stored.nbytes) + stored.astype(f"<u{pixels.itemsize}").tobytes()
-    (tmp_path / "image.tif").write_bytes(data + struct.pack("<H", len(tags)) + directory + bytes(4))
+    stored = (np.iinfo(dtype).max - pixels).astype(f"<u{pixels.itemsize}")
+    data = tiff_by_hand(stored.tobytes(), 5, 4, 8 * pixels.itemsize, photometric=0)
+    (tmp_path / "image.tif").write_bytes(data)
     expected = pixels / np.iinfo(dtype).max
     assert np.allclose(read_image_file(tmp_path / "image.tif"), expected, atol=1e-6)
 
@@ -264,3 +330,17 @@ def test_a_folders_images_are_told_by_suffix_and_dicom_by_content(tmp_path: Path
     assert find_images(tmp_path / "IM0001") == [tmp_path / "IM0001"]
     with pytest.raises(UserError, match=r"IM0001' is (not a readable DICOM image|DICOM without pixel data)"):
         read_image_file(tmp_path / "IM0001")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs Linux")
+def test_an_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    unreadable = tmp_path / "notes"
+    unreadable.symlink_to("/proc/self/mem")  # whose first byte nobody can read, the superuser included
+    with pytest.raises(OSError, match="Input/output error"):
+        unreadable.read_bytes()
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert find_images(tmp_path) == [tmp_path / "a.png"]
+    with pytest.raises(UserError, match=r"notes' is not an image"):
+        find_images(unreadable)
+    with pytest.raises(UserError, match=r"notes' is not a readable image"):
+        read_image_file(unreadable)

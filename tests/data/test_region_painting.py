@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from modise_lightning.data.region_painting import paint_regions
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modise_lightning.data.region_painting import Painting, paint_regions, why_too_many
 from modise_lightning.data.via_shapes import CroppedMask
 
 
@@ -58,3 +63,59 @@ def test_no_regions_give_an_empty_map() -> None:
     painting = paint_regions([], 5, 7, 0.05)
     assert painting.segment_ids.shape == (5, 7)
     assert not painting.segment_ids.any()
+
+
+def paint_anew(masks: Sequence[CroppedMask], height: int, width: int, fraction: float) -> Painting:
+    """The definition: all that is left is painted again after each drop."""
+    areas = [mask.area for mask in masks]
+    order = sorted(range(len(masks)), key=lambda index: (-areas[index], index))
+    visible, dropped = [0] * len(masks), []
+    while True:
+        ids = np.zeros((height, width), dtype=np.int32)
+        for index in order:
+            ids[masks[index].window][masks[index].mask] = index + 1
+        for index in order:
+            visible[index] = int((ids == index + 1).sum())
+        hidden = min(order, key=lambda index: visible[index] / areas[index], default=None)
+        if hidden is None or visible[hidden] >= fraction * areas[hidden]:
+            break
+        order.remove(hidden)
+        dropped.append(hidden)
+    kept = sorted(order)
+    table = np.zeros(len(masks) + 1, dtype=np.int32)
+    for number, index in enumerate(kept, start=1):
+        table[index + 1] = number
+    return Painting(table[ids], kept, sorted(dropped), areas, visible)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    number=st.integers(0, 25),
+    fraction=st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_uncovering_equals_painting_anew(number: int, fraction: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    masks = []
+    for _ in range(number):
+        height, width = generator.integers(1, 12, 2)
+        top, left = generator.integers(0, 16 - height), generator.integers(0, 20 - width)
+        mask = generator.random((height, width)) < generator.choice([0.3, 1.0])
+        mask[0, 0] = True
+        masks.append(CroppedMask(int(top), int(left), mask))
+    found, expected = paint_regions(masks, 16, 20, fraction), paint_anew(masks, 16, 20, fraction)
+    assert np.array_equal(found.segment_ids, expected.segment_ids)
+    for name in ("kept", "dropped", "areas", "visible"):
+        assert getattr(found, name) == getattr(expected, name)
+
+
+@pytest.mark.parametrize(
+    ("number", "box_pixels", "told"),
+    [
+        (1000, 20 * 30, None),
+        (1001, 30, "it has 1001 regions, more than 1000"),
+        (25, 20 * 30 + 1, "the boxes around its regions have more than 20 times its pixels"),
+    ],
+)
+def test_more_regions_than_can_be_painted_are_told(number: int, box_pixels: int, told: str | None) -> None:
+    assert why_too_many(number, box_pixels, 5, 6) == told

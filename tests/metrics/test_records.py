@@ -281,6 +281,7 @@ def test_records_of_other_categories_are_told(make_pair: Callable[..., Any]) -> 
 
 def test_wrong_sizes_are_refused(make_pair: Callable[..., Any]) -> None:
     image, prediction, target = make_images(make_pair, 3, 1)[0]
-    prediction.instances.masks = prediction.instances.masks[:, 1:]
+    found = prediction.instances
+    prediction.instances = InstanceSegmentation(found.masks[:, 1:], found.labels, found.scores)
     with pytest.raises(ValueError, match="one size"):
         recorder().update([image], [prediction], [target])

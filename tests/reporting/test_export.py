@@ -162,7 +162,10 @@ def test_scores_that_are_no_numbers_are_refused_and_nothing_is_written(
     part: str, score: float, tmp_path: Path
 ) -> None:
     prediction = make_prediction(0, 20, 20, 1, 1)
-    prediction.instances.masks[0, 3, 3] = True
+    found = prediction.instances
+    masks = found.masks
+    masks[0, 3, 3] = True
+    prediction.instances = InstanceSegmentation(masks, found.labels, found.scores)
     getattr(prediction, part).scores[0] = score
     with pytest.raises(ValueError, match="finite"):
         export(tmp_path / "out", prediction)
@@ -171,7 +174,10 @@ def test_scores_that_are_no_numbers_are_refused_and_nothing_is_written(
 
 def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     prediction = make_prediction(0, 8, 8, 1, 1)
-    prediction.instances.masks = torch.zeros((1, 4, 4), dtype=torch.bool)
+    found = prediction.instances
+    prediction.instances = InstanceSegmentation(
+        torch.zeros((1, 4, 4), dtype=torch.bool), found.labels, found.scores
+    )
     with pytest.raises(ValueError, match="at one size"):
         export(tmp_path / "out", prediction)
     assert not list(tmp_path.iterdir())

@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.cdd_cesm_selection import SelectedImage
-from modise_lightning.data.images import ORIENTATION, upright
+from modise_lightning.data.images import MAXIMUM_PIXELS, ORIENTATION, upright
 from modise_lightning.data.preparation_journal import FinishedImage, png_sizes
 from modise_lightning.data.prepared import write_entry
-from modise_lightning.data.region_painting import Painting, paint_regions
+from modise_lightning.data.region_painting import Painting, paint_regions, why_too_many
 from modise_lightning.data.via import ViaRegion
 from modise_lightning.data.via_shapes import bounds, rasterize
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
 CONVERTER_VERSION = 2
-# Ten times the largest image of the release (2479 x 4070).
-_MAXIMUM_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -91,13 +89,17 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         return f"{image.path.name}: broken or truncated image ({error}); left out. Download it again."
     height, width = pixels.shape
     problems: list[str] = []
-    regions, masks = [], []
+    regions, masks, box_pixels = [], [], 0
     for region in image.regions:
+        refused = why_too_many(len(image.regions), box_pixels, height, width)
+        if refused is not None:
+            return f"{image.path.name}: left out: {refused}."
         mask = rasterize(region.shape, height, width)
         problem = _misplaced(region, height, width) or (None if mask.area else "encloses no pixel")
         if problem is None:
             regions.append(region)
             masks.append(mask)
+            box_pixels += mask.mask.size
         else:
             problems.append(f"{image.name.stem}: the region in row {region.row} {problem}; left out.")
     painting = paint_regions(masks, height, width, task.minimum_visible_fraction)
@@ -126,8 +128,8 @@ def read_jpeg(path: Path) -> NDArray[Any]:
         ValueError: It is too large.
     """
     with Image.open(path, formats=("JPEG",)) as image:
-        if image.width * image.height > _MAXIMUM_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        if image.width * image.height > MAXIMUM_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}")
         pixels = np.asarray(image.convert("L"))
         return np.ascontiguousarray(upright(pixels, image.getexif().get(ORIENTATION, 1)))
 

@@ -11,7 +11,7 @@ from typing import Literal
 from modise_lightning.data.cdd_cesm_findings import KINDS, kinds_of_finding
 from modise_lightning.data.cdd_cesm_tables import ImageName, Modality, SheetRow
 from modise_lightning.data.via import ViaRegion
-from modise_lightning.data.via_shapes import bears_area
+from modise_lightning.data.via_shapes import Shape, bears_area
 
 # What the release holds, counted on its tables; a download with other numbers is noted.
 PUBLISHED_IMAGES = 2006
@@ -195,10 +195,10 @@ def usable_regions(regions: Sequence[ViaRegion]) -> tuple[list[ViaRegion], list[
     Returns:
         The others, and a sentence for each that is left out.
     """
-    usable: list[ViaRegion] = []
+    usable: dict[Shape, ViaRegion] = {}
     reasons = []
     for region in regions:
-        same = next((other for other in usable if other.shape == region.shape), None)
+        same = usable.get(region.shape)
         if not bears_area(region.shape):
             reasons.append(
                 f"the {type(region.shape).__name__.lower()} in row {region.row} bears no area; left out."
@@ -206,8 +206,8 @@ def usable_regions(regions: Sequence[ViaRegion]) -> tuple[list[ViaRegion], list[
         elif same is not None:
             reasons.append(f"the region in row {region.row} repeats row {same.row} exactly; left out.")
         else:
-            usable.append(region)
-    return usable, reasons
+            usable[region.shape] = region
+    return list(usable.values()), reasons
 
 
 def _number(regions: Sequence[ViaRegion]) -> str:

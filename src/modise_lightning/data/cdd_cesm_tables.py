@@ -11,6 +11,7 @@ import pandas as pd
 
 from modise_lightning.data.download import describe_files, list_download
 from modise_lightning.data.via import ViaRegion, read_via_regions
+from modise_lightning.data.workbook import read_workbook
 from modise_lightning.errors import UserError
 
 Modality = Literal["low_energy", "subtracted"]
@@ -150,8 +151,8 @@ def read_sheet(path: Path) -> tuple[dict[ImageName, SheetRow], list[str]]:
     Raises:
         UserError: The file cannot be read, or lacks a column.
     """
-    table = _read_table(path)
-    columns = {re.sub(r"[^a-z]", "", str(title).lower()): title for title in table.columns}
+    titles, records = _read_table(path)
+    columns = {re.sub(r"[^a-z]", "", title.lower()): title for title in titles}
     required = {}
     for key, title in (
         ("imagename", "Image_name"),
@@ -159,13 +160,13 @@ def read_sheet(path: Path) -> tuple[dict[ImageName, SheetRow], list[str]]:
     ):
         found = next((columns[column] for column in columns if column.startswith(key)), None)
         if found is None:
-            raise UserError(f"{path}: no column '{title}'; found {', '.join(map(str, table.columns))[:200]}.")
+            raise UserError(f"{path}: no column '{title}'; found {', '.join(titles)[:200]}.")
         required[key] = found
     optional = {"birads": "birads", "breastdensityacr": "density", "findings": "findings"}
     rows: dict[ImageName, SheetRow] = {}
     contradicted: set[ImageName] = set()
     problems = []
-    for number, record in enumerate(table.to_dict("records"), start=2):
+    for number, record in enumerate(records, start=2):
         text = str(record[required["imagename"]])
         classification = str(record[required["pathologyclassification"]]).strip().lower()
         if not text.strip() and not classification:
@@ -232,12 +233,15 @@ def _find_table(folder: Path, files: list[Path], name: str, suffixes: tuple[str,
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read titles and rows."""
     try:
         if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        with pd.ExcelFile(path, engine="openpyxl") as workbook:
-            sheet = "all" if "all" in workbook.sheet_names else 0
-            return pd.read_excel(workbook, sheet_name=sheet, dtype=str, keep_default_na=False)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            titles = [str(title) for title in table.columns]
+            return titles, [dict(zip(titles, row, strict=True)) for row in table.itertuples(index=False)]
+        return read_workbook(path, preferred_sheet="all")
+    except UserError:
+        raise
     except Exception as error:  # Damaged workbooks make zipfile, zlib and openpyxl raise almost anything.
         raise UserError(f"{path}: cannot be read as a sheet ({error}). Get the file anew.") from error

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from modise_lightning.data.categories import categories_to_config
+from modise_lightning.data.loader import TellingCollate, TellingDataset, TellingLoader
 from modise_lightning.data.prepared_dataset import PreparedDataset
 from modise_lightning.data.sampler import SeededSampler
 from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
@@ -176,14 +177,14 @@ class PanopticDataModule(lightning.LightningDataModule):
         if self.num_workers:
             # OpenCV's threads do not survive a fork: a worker that then sets their number waits for ever.
             cv2.setNumThreads(1)
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]
+        return TellingLoader(
+            TellingDataset(dataset),  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory and torch.cuda.is_available(),
             drop_last=drop_last,
-            collate_fn=collate,
+            collate_fn=TellingCollate(collate),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_use_one_thread,
             # Its own generator, so that starting an epoch draws nothing from the global one (exact resume).

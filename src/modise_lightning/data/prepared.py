@@ -23,6 +23,8 @@ INDEX_NAME = "panoptic.json"
 FOLDS_NAME = "folds.json"
 IMAGE_FOLDER = "images"
 PANOPTIC_FOLDER = "panoptic"
+# Of an image; COCO's have up to about a hundred. Training keeps a mask of each of them.
+MAXIMUM_SEGMENTS = 1000
 MAXIMUM_SEGMENT_ID = 2**24 - 1  # three bytes in a COCO id map
 _IMAGE_KEYS = {"id", "file_name", "width", "height", "patient_id"}
 # Two to three times as fast as OpenCV's default filters, and smaller, on id maps and on noisy images.

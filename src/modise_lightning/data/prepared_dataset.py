@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.images import ORIENTATION, read_image_file, upright
+from modise_lightning.data.images import MAXIMUM_PIXELS, ORIENTATION, read_image_file, upright
 from modise_lightning.data.prepared import IMAGE_FOLDER, INDEX_NAME, PANOPTIC_FOLDER, PreparedEntry
 from modise_lightning.data.prepared_index import IndexedImage, read_index
 from modise_lightning.errors import UserError
@@ -162,6 +162,10 @@ class PreparedDataset:
             raise UserError(
                 f"data: the id map '{path}' is missing or unreadable ({error}). Prepare the dataset again."
             ) from error
+        if size[0] * size[1] > MAXIMUM_PIXELS:
+            raise UserError(
+                f"data: the id map '{path}' has {size[0]} x {size[1]} pixels, more than {MAXIMUM_PIXELS}."
+            )
         self._check_size(path, size[::-1] if orientation in (5, 6, 7, 8) else size, record)
         if mode != "RGB":
             raise UserError(f"data: the id map '{path}' is a {mode} image, COCO's are RGB.")

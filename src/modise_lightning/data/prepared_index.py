@@ -27,6 +27,7 @@ from modise_lightning.data.prepared import (
     IMAGE_FOLDER,
     INDEX_NAME,
     MAXIMUM_SEGMENT_ID,
+    MAXIMUM_SEGMENTS,
     PANOPTIC_FOLDER,
     PreparedEntry,
     PreparedSegment,
@@ -292,6 +293,11 @@ def _entry(
         height=image.height,
         width=image.width,
     )
+    if len(annotation.segments_info) > MAXIMUM_SEGMENTS:
+        raise UserError(
+            f"data: '{path}': {image.file_name} has {len(annotation.segments_info)} segments, more than "
+            f"{MAXIMUM_SEGMENTS}. Leave the image out, or merge segments."
+        )
     if annotation.segments_info:
         name = f"segments_info.id of {image.file_name}"
         check_unique(path, name, [segment.id for segment in annotation.segments_info])

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modise_lightning.data.prepared import MAXIMUM_SEGMENTS
 from modise_lightning.data.via_shapes import CroppedMask
+
+# Far beyond real images, whose regions are some dozens at most; time and memory grow with it.
+MAXIMUM_COVER = 20  # pixels of the boxes around all regions, in pixels of the image
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,75 @@ def paint_regions(
         width: Image width in pixels.
         minimum_visible_fraction: Smallest part of a region's area in [0, 1] that must stay visible.
     """
-    areas = [mask.area for mask in masks]
-    order = sorted(range(len(masks)), key=lambda index: (-areas[index], index))
-    visible = [0] * len(masks)
+    areas = np.array([mask.area for mask in masks], dtype=np.int64)
+    order = np.array(sorted(range(len(masks)), key=lambda index: (-areas[index], index)), dtype=np.int64)
+    segment_ids = np.zeros((height, width), dtype=np.int32)
+    for index in order:
+        segment_ids[masks[index].window][masks[index].mask] = index + 1
+    visible = np.bincount(segment_ids.ravel(), minlength=len(masks) + 1)[1:]
     dropped: list[int] = []
-    while True:
-        segment_ids = np.zeros((height, width), dtype=np.int32)
-        for index in order:
-            segment_ids[masks[index].window][masks[index].mask] = index + 1
-        pixels = np.bincount(segment_ids.ravel(), minlength=len(masks) + 1)
-        for index in order:
-            visible[index] = int(pixels[index + 1])
-        most_hidden = min(order, key=lambda index: visible[index] / areas[index], default=None)
-        if most_hidden is None or visible[most_hidden] >= minimum_visible_fraction * areas[most_hidden]:
+    while len(order):
+        most_hidden = int(np.argmin(visible[order] / areas[order]))
+        index = int(order[most_hidden])
+        if visible[index] >= minimum_visible_fraction * areas[index]:
             break
-        order.remove(most_hidden)
-        dropped.append(most_hidden)
-    kept = sorted(order)
+        below = order[:most_hidden][::-1]
+        _uncover(segment_ids, masks, index, below, visible)
+        order = np.delete(order, most_hidden)
+        dropped.append(index)
+    kept = sorted(order.tolist())
     renumber = np.zeros(len(masks) + 1, dtype=np.int32)
     renumber[np.asarray(kept, dtype=np.int64) + 1] = np.arange(1, len(kept) + 1)
-    return Painting(renumber[segment_ids], kept, sorted(dropped), areas, visible)
+    return Painting(renumber[segment_ids], kept, sorted(dropped), areas.tolist(), visible.tolist())
+
+
+def _uncover(
+    segment_ids: NDArray[np.int32],
+    masks: Sequence[CroppedMask],
+    index: int,
+    below: NDArray[np.int64],
+    visible: NDArray[np.int64],
+) -> None:
+    """Give the pixels of a region to what lies below it; painting all anew would take time for each drop.
+
+    Args:
+        segment_ids: (H, W), changed.
+        masks: The regions.
+        index: The region that is taken away.
+        below: Those that may be below it, the topmost one first.
+        visible: (N,) pixels of each region, changed; that of the region itself stays.
+    """
+    if not visible[index]:
+        return
+    rows, columns = np.nonzero(segment_ids[masks[index].window] == index + 1)
+    rows, columns = rows + masks[index].top, columns + masks[index].left
+    segment_ids[rows, columns] = 0
+    for other in below:
+        mask = masks[other]
+        row, column = rows - mask.top, columns - mask.left
+        found = (row >= 0) & (column >= 0) & (row < mask.mask.shape[0]) & (column < mask.mask.shape[1])
+        found[found] = mask.mask[row[found], column[found]]
+        segment_ids[rows[found], columns[found]] = other + 1
+        visible[other] += np.count_nonzero(found)
+        rows, columns = rows[~found], columns[~found]
+        if not len(rows):
+            break
+
+
+def why_too_many(number: int, box_pixels: int, height: int, width: int) -> str | None:
+    """Tell when an image has regions that would take too much time or memory, instead of painting them.
+
+    Args:
+        number: How many there are.
+        box_pixels: Sum of the pixels of the boxes around them, as far as they are in the image.
+        height: Image height in pixels.
+        width: Image width in pixels.
+
+    Returns:
+        The end of a sentence that begins with the image; None if they can be painted.
+    """
+    if number > MAXIMUM_SEGMENTS:
+        return f"it has {number} regions, more than {MAXIMUM_SEGMENTS}"
+    if box_pixels > MAXIMUM_COVER * height * width:
+        return f"the boxes around its regions have more than {MAXIMUM_COVER} times its pixels"
+    return None

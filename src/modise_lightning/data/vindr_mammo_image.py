@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 
 from modise_lightning.data.box_to_mask import Box, BoxToMask
 from modise_lightning.data.dicom import read_dicom
+from modise_lightning.data.images import MAXIMUM_PIXELS
 from modise_lightning.data.preparation_journal import FinishedImage, png_sizes
 from modise_lightning.data.prepared import write_entry
-from modise_lightning.data.region_painting import paint_regions
+from modise_lightning.data.region_painting import paint_regions, why_too_many
 from modise_lightning.data.vindr_mammo_selection import SelectedImage
 from modise_lightning.errors import UserError
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
 CONVERTER_VERSION = 2
-# Ten times a usual image of the release (3500 x 2800).
-_MAXIMUM_PIXELS = 100_000_000
 _SMALLEST_FRACTION_INSIDE = 0.5
 _TAKEN_WHOLE = {"flat": "nothing in it is brighter than the rest", "small": "it is small for the blur"}
 
@@ -93,7 +92,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         warnings.simplefilter("always")
         try:
             key = task.key()
-            shown = read_dicom(task.source, _MAXIMUM_PIXELS)
+            shown = read_dicom(task.source, MAXIMUM_PIXELS)
             bits = _bits_stored(task.source)
         except (OSError, UserError) as error:
             return " ".join([f"{name}: left out: {error}", *_texts(warned), "Download it again."])
@@ -103,6 +102,13 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
             f"{name}: left out: it is {height} x {width} pixels, but {image.size[0]} x {image.size[1]} in "
             f"the table of findings (row {image.row}), so that its boxes cannot be trusted."
         )
+    box_pixels = sum(
+        (rows.stop - rows.start) * (columns.stop - columns.start)
+        for rows, columns in (labelled.box.window(*image.size) for labelled in task.image.boxes)
+    )
+    refused = why_too_many(len(task.image.boxes), box_pixels, *image.size)
+    if refused is not None:
+        return f"{name}: left out: {refused}."
     problems: list[str] = []
     counts: Counter[str] = Counter()
     boxes, masks = [], []

@@ -196,15 +196,14 @@ def _compare(
 
 
 def _without_repetitions(boxes: Sequence[LabelledBox]) -> tuple[list[LabelledBox], list[str]]:
-    usable: list[LabelledBox] = []
+    usable: dict[tuple[Box, int], LabelledBox] = {}
     reasons = []
     for box in boxes:
-        same = next((other for other in usable if (other.box, other.label) == (box.box, box.label)), None)
-        if same is None:
-            usable.append(box)
-        else:
-            reasons.append(f"the box in row {box.row} repeats row {same.row} exactly; left out.")
-    return usable, reasons
+        same = usable.setdefault((box.box, box.label), box)
+        if same is box:
+            continue
+        reasons.append(f"the box in row {box.row} repeats row {same.row} exactly; left out.")
+    return list(usable.values()), reasons
 
 
 def _count(

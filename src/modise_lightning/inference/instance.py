@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from modise_lightning.inference.tiles import Tile
+from modise_lightning.packed_masks import PackedMasks, empty_bits, pack_bits
 from modise_lightning.structures import InstanceSegmentation
 
 
@@ -46,12 +46,13 @@ class InstanceAccumulator:
         self._label = label[things]
         self._score = top.values[things]
         self._candidates = torch.unique(self._query)
-        self._size = size
+        self._width = size[1]
         self._threshold = mask_threshold
         self._least_logit = math.log(mask_threshold / (1 - mask_threshold))
         self._area = class_probabilities.new_zeros(num_queries)
         self._inside = class_probabilities.new_zeros(num_queries)
-        self._parts: list[tuple[Tile, Tensor, Tensor]] = []  # tile, its queries, their masks in it
+        # Masks of the candidates; an instance of the same query in another class has the same one.
+        self._bits = empty_bits(len(self._candidates), *size, class_probabilities.device)
 
     def add(self, tile: Tile, probabilities: Tensor) -> None:
         """Take in a tile.
@@ -61,15 +62,19 @@ class InstanceAccumulator:
             probabilities: (Q, h, w) of the masks.
         """
         # Most masks are small: where a mask's logits are all below the threshold there is nothing to do.
-        queries = self._candidates[tile.largest[self._candidates] > self._least_logit]
-        if len(queries) == 0:
+        numbers = torch.nonzero(tile.largest[self._candidates] > self._least_logit).flatten()
+        if len(numbers) == 0:
             return
+        queries = self._candidates[numbers]
         inside = probabilities[queries]
         masks = inside > self._threshold
         # Bytes add up faster than bools; threshold sets the pixels outside the mask to 0.
         self._area[queries] += masks.view(torch.uint8).flatten(1).sum(1)
         self._inside[queries] += functional.threshold(inside, self._threshold, 0.0).flatten(1).sum(1)
-        self._parts.append((tile, queries, masks))
+        # A tile may begin inside a byte, of which its neighbour has the other pixels.
+        packed = pack_bits(functional.pad(masks, (tile.columns.start % 8, 0)))
+        first = tile.columns.start // 8
+        self._bits[numbers, tile.rows, first : first + packed.shape[-1]] |= packed
 
     def result(self) -> InstanceSegmentation:
         """Give the instances from the highest to the lowest score."""
@@ -77,16 +82,6 @@ class InstanceAccumulator:
         query = self._query[kept]
         scores = self._score[kept] * (self._inside / self._area.clamp(min=1))[query]
         order = torch.argsort(scores, descending=True, stable=True)
-        query = query[order]
-        masks = _empty_masks(len(query), self._size, query.device)
-        for tile, queries, parts in self._parts:
-            instance, part = torch.nonzero(query[:, None] == queries[None], as_tuple=True)
-            masks[instance, tile.rows, tile.columns] = parts[part]
+        rows = torch.searchsorted(self._candidates, query[order])
+        masks = PackedMasks(self._bits, rows, self._width)
         return InstanceSegmentation(masks=masks, labels=self._label[kept][order], scores=scores[order])
-
-
-def _empty_masks(number: int, size: tuple[int, int], device: torch.device) -> Tensor:
-    if device.type != "cpu":
-        return torch.zeros(number, *size, dtype=torch.bool, device=device)
-    # Masks are mostly empty, and NumPy takes pages from the system that are zero without being written.
-    return torch.from_numpy(np.zeros((number, *size), dtype=np.bool_))

@@ -45,7 +45,8 @@ class PanopticAccumulator:
         self._overlap_threshold = overlap_threshold
         self._mask_threshold = mask_threshold
         self._mask_area = torch.zeros(len(self._kept), dtype=torch.int64, device=scores.device)
-        self._winner = torch.zeros(size, dtype=torch.int64, device=scores.device)
+        # Half of what indices need: there are hundreds of queries, and millions of pixels.
+        self._winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
         self._held = torch.zeros(size, dtype=torch.bool, device=scores.device)
 
     def add(self, tile: Tile, probabilities: Tensor) -> None:
@@ -59,7 +60,7 @@ class PanopticAccumulator:
             return
         masks = probabilities[self._kept]
         winner = (masks * self._scores[:, None, None]).max(0).indices
-        self._winner[tile.rows, tile.columns] = winner
+        self._winner[tile.rows, tile.columns] = winner.int()
         self._held[tile.rows, tile.columns] = masks.gather(0, winner[None])[0] >= self._mask_threshold
         self._mask_area += (masks >= self._mask_threshold).flatten(1).sum(1)
 
@@ -70,16 +71,16 @@ class PanopticAccumulator:
         """
         num_kept = len(self._kept)
         # Pixels outside the winner's mask belong to a query behind all others, which makes no segment.
-        visible = torch.where(self._held, self._winner, num_kept)
-        visible_area = torch.bincount(visible.flatten(), minlength=num_kept + 1)[:num_kept]
         won_area = torch.bincount(self._winner.flatten(), minlength=num_kept)[:num_kept]
+        visible = self._winner.masked_fill_(~self._held, num_kept)
+        visible_area = torch.bincount(visible.flatten(), minlength=num_kept + 1)[:num_kept]
         valid = (visible_area > 0) & (won_area / self._mask_area >= self._overlap_threshold)
         segment_of_query, first = _number_segments(self._labels, valid, self._isthing)
         segment_scores = self._scores.new_zeros(num_kept + 1)
         segment_scores.scatter_reduce_(0, segment_of_query, self._scores, "amax")
         labels = self._labels[first]
-        segment_ids = functional.pad(segment_of_query, (0, 1))[visible]
-        return PanopticSegmentation(segment_ids, labels, segment_scores[1 : len(labels) + 1])
+        segment_ids = functional.pad(segment_of_query, (0, 1)).index_select(0, visible.flatten())
+        return PanopticSegmentation(segment_ids.view_as(visible), labels, segment_scores[1 : len(labels) + 1])
 
 
 def _number_segments(labels: Tensor, valid: Tensor, isthing: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import pad
 
-from modise_lightning.structures import Prediction, Region
+from modise_lightning.structures import InstanceSegmentation, Prediction, Region
 
 
 def place_prediction(prediction: Prediction, region: Region, height: int, width: int) -> Prediction:
@@ -37,6 +37,6 @@ def place_prediction(prediction: Prediction, region: Region, height: int, width:
     panoptic, instances = prediction.panoptic, prediction.instances
     return Prediction(
         panoptic=replace(panoptic, segment_ids=placed(panoptic.segment_ids)),
-        instances=replace(instances, masks=placed(instances.masks)),
+        instances=InstanceSegmentation(instances.packed.placed(*margins), instances.labels, instances.scores),
         semantic=placed(prediction.semantic),
     )

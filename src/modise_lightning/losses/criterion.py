@@ -77,14 +77,16 @@ class SetCriterion(nn.Module):
         _check_targets(targets, len(output.mask_features))
         device = output.mask_features.device
         with torch.autocast(device.type, enabled=False):
-            masks = [target.masks.float() for target in targets]
             labels = [target.labels for target in targets]
-            queries = self.matcher(output, masks, labels, generator)
+            # All masks of the batch once, in one place: they are the largest part of the targets.
+            masks = torch.cat([target.masks for target in targets]).float()
+            of_image = torch.split(masks, [len(own) for own in labels])
+            queries = self.matcher(output, of_image, labels, generator)
             image_of = torch.cat([torch.full_like(own, image) for image, own in enumerate(labels)])
             classes = self.class_losses(output.class_logits.float(), queries, image_of, torch.cat(labels))
             count = _mean_over_processes(len(image_of), device)
             logits = matched_mask_logits(output, queries, [len(own) for own in labels])
-            mask, dice = self.mask_losses(logits, queries, torch.cat(masks), count, generator)
+            mask, dice = self.mask_losses(logits, queries, masks, count, generator)
         total = self.class_weight * classes + self.mask_weight * mask + self.dice_weight * dice
         losses = {"loss": total.sum()}
         for name, values in (("class", classes), ("mask", mask), ("dice", dice)):

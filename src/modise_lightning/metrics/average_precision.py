@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,22 +93,22 @@ class InstanceAveragePrecision(Metric):
         """
         for prediction, target in zip(predictions, targets, strict=True):
             height, width = target.segment_ids.shape
-            if prediction.masks.shape[1:] != (height, width):
+            if prediction.packed.shape[1:] != (height, width):
                 raise ValueError(
                     "prediction and truth must have one size; they are "
-                    f"{tuple(prediction.masks.shape[1:])} and {(height, width)}."
+                    f"{prediction.packed.shape[1:]} and {(height, width)}."
                 )
             isthing = torch.tensor(self.isthing, device=target.segment_ids.device)
             things = isthing[prediction.labels]
             prediction = _without_void(_select(prediction, things), target.segment_ids < 0)
-            truth_masks = target.masks
-            counted = isthing[target.labels] & truth_masks.flatten(1).any(1)
+            counted = isthing[target.labels] & (target.areas() > 0)
             num_detections, num_truths = len(prediction.labels), int(counted.sum())
             position = len(self.images)
             self._append("images", torch.tensor([[height, width, num_detections, num_truths, position]]))
-            self._append_masks("detection", prediction.masks, prediction.labels)
+            self._append_masks("detection", prediction.packed, prediction.labels)
             self._append("detection_scores", prediction.scores)
-            self._append_masks("truth", truth_masks[counted], target.labels[counted])
+            truths = target.each_mask(torch.nonzero(counted).flatten().tolist())
+            self._append_masks("truth", truths, target.labels[counted])
 
     def compute(self) -> AveragePrecisionResult:
         """Evaluate all images."""
@@ -177,7 +177,7 @@ class InstanceAveragePrecision(Metric):
     def _append(self, name: str, values: Tensor) -> None:
         getattr(self, name).append(values.to(self.device, _STATES[name][1]))
 
-    def _append_masks(self, kind: str, masks: Tensor, labels: Tensor) -> None:
+    def _append_masks(self, kind: str, masks: Iterable[Tensor], labels: Tensor) -> None:
         codes, lengths = encode_masks(masks)
         self._append(f"{kind}s", torch.stack([labels.cpu(), lengths], 1))
         self._append(f"{kind}_codes", codes)
@@ -209,13 +209,13 @@ def _reorder(annotations: list[dict[str, Any]], images: Tensor) -> list[dict[str
 
 
 def _select(instances: InstanceSegmentation, chosen: Tensor) -> InstanceSegmentation:
-    return InstanceSegmentation(instances.masks[chosen], instances.labels[chosen], instances.scores[chosen])
+    return InstanceSegmentation(instances.packed[chosen], instances.labels[chosen], instances.scores[chosen])
 
 
 def _without_void(instances: InstanceSegmentation, void: Tensor) -> InstanceSegmentation:
     """Cut the void pixels out of all masks, and leave out those that were void by more than half."""
     if not void.any():
         return instances
-    area = instances.masks.flatten(1).sum(1)
-    cut = InstanceSegmentation(instances.masks & ~void, instances.labels, instances.scores)
-    return _select(cut, area - cut.masks.flatten(1).sum(1) <= _MAX_VOID_SHARE * area)
+    area = instances.packed.areas()
+    cut = InstanceSegmentation(instances.packed.intersect(~void), instances.labels, instances.scores)
+    return _select(cut, area - cut.packed.areas() <= _MAX_VOID_SHARE * area)

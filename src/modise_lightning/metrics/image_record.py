@@ -13,6 +13,7 @@ from modise_lightning.metrics.pairs import SegmentOverlaps, joint_histogram
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 Source = Literal["truth", "instance", "panoptic"]
+_PIXELS_AT_ONCE = 2**18  # of a segment, looked up in all masks; a large segment must not unpack them all
 
 
 @dataclass(frozen=True)
@@ -124,23 +125,20 @@ def instance_histogram(instances: InstanceSegmentation, truth: PanopticSegmentat
     Raises:
         ValueError: The sizes differ.
     """
-    masks, ids = instances.masks, truth.segment_ids
-    if masks.shape[1:] != ids.shape:
+    masks, ids = instances.packed, truth.segment_ids
+    if masks.shape[1:] != tuple(ids.shape):
         raise ValueError(
-            f"prediction and truth must have one size; they are {tuple(masks.shape[1:])} and "
-            f"{tuple(ids.shape)}."
+            f"prediction and truth must have one size; they are {masks.shape[1:]} and {tuple(ids.shape)}."
         )
-    # Bytes add up faster than bools.
-    flat = masks.view(torch.uint8).flatten(1)
-    histogram = flat.new_zeros(len(flat), len(truth.labels) + 2, dtype=torch.int64)
+    histogram = ids.new_zeros(len(masks), len(truth.labels) + 2, dtype=torch.int64)
     # Lesions cover little of an image: their pixels are picked out of the masks, instead of whole masks
     # compared with each segment.
     labelled = torch.nonzero(ids.flatten()).flatten()
     ids_there = ids.flatten()[labelled]
     for segment in torch.unique(ids_there).tolist():
-        pixels = labelled[ids_there == segment]
-        histogram[:, segment + 1] = flat[:, pixels].sum(1, dtype=torch.int64)
-    histogram[:, 1] = flat.sum(1, dtype=torch.int64) - histogram.sum(1)
+        for pixels in torch.split(labelled[ids_there == segment], _PIXELS_AT_ONCE):
+            histogram[:, segment + 1] += masks.at(pixels).sum(1, dtype=torch.int64)
+    histogram[:, 1] = masks.areas() - histogram.sum(1)
     return histogram.cpu()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,21 @@ from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 
 
-def encode_masks(masks: Tensor) -> tuple[Tensor, Tensor]:
+def encode_masks(masks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Encode masks with COCO's compressed run lengths, along rows instead of COCO's columns.
 
     The intersections and areas of masks do not depend on the direction, and rows need no copy of the masks.
 
     Args:
-        masks: (N, H, W) bool on any device.
+        masks: N times (H, W) bool on any device, as a tensor or one after another.
 
     Returns:
         The codes of all masks one after another, uint8; and the length of each, (N,) int64. Both on the CPU.
     """
-    pixels = np.ascontiguousarray(masks.cpu().numpy()).view(np.uint8)
-    codes = [code["counts"] for code in coco_mask.encode(pixels.T)]
+    codes = []
+    for mask in masks:
+        pixels = np.ascontiguousarray(mask.cpu().numpy()).view(np.uint8)
+        codes.append(coco_mask.encode(pixels.T)["counts"])
     lengths = torch.tensor([len(code) for code in codes], dtype=torch.int64)
     return torch.from_numpy(np.frombuffer(b"".join(codes), np.uint8).copy()), lengths
 

@@ -148,7 +148,8 @@ def best_instances(instances: InstanceSegmentation, height: int, width: int) -> 
     """Take the few instances that a picture shows, from the highest score down, and resize them."""
     order = instances.scores.argsort(descending=True)[:MOST_INSTANCES]
     order = order[instances.scores[order] >= LEAST_INSTANCE_SCORE]
-    masks = _resize_nearest(instances.masks[order], height, width)
+    small = [_resize_nearest(mask, height, width) for mask in instances.packed[order]]
+    masks = torch.stack(small) if small else order.new_zeros(0, height, width, dtype=torch.bool)
     return InstanceSegmentation(masks, instances.labels[order], instances.scores[order])
 
 

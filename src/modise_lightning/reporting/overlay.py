@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -24,8 +24,9 @@ _LEAST_LETTER = 11
 
 def to_grey_picture(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn (H, W) values in [0, 1] into an (H, W, 3) grey picture."""
-    grey = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    grey = np.clip(image, 0, 1)
+    grey *= 255
+    return np.repeat(grey.round(out=grey).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def draw_overlay(
@@ -48,12 +49,23 @@ def draw_overlay(
     """
     ids = segmentation.segment_ids.cpu().numpy()
     scores = None if segmentation.scores is None else segmentation.scores.tolist()
-    masks = [ids == index + 1 for index in range(len(segmentation.labels))]
+    masks = _SegmentMasks(ids, len(segmentation.labels))
     picture = _resize(image, ids.shape[0], ids.shape[1])
     void = ids == -1
     if void.any():
         picture = _draw_masks(picture, [void], [_VOID_COLOR], [""])
     return _draw(picture, masks, segmentation.labels.tolist(), scores, categories, show_labels)
+
+
+class _SegmentMasks:
+    """The masks of the segments 1..N of a map, made anew each time that they are gone through."""
+
+    def __init__(self, ids: NDArray[np.int64], number: int) -> None:
+        self._ids = ids
+        self._number = number
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (self._ids == number for number in range(1, self._number + 1))
 
 
 def draw_instances(
@@ -75,9 +87,9 @@ def draw_instances(
         (h, w, 3) RGB.
     """
     order = instances.scores.argsort()
-    masks = list(instances.masks[order].cpu().numpy())
+    masks = [mask.cpu().numpy() for mask in instances.packed[order]]
     labels, scores = instances.labels[order].tolist(), instances.scores[order].tolist()
-    height, width = instances.masks.shape[-2:]
+    _, height, width = instances.packed.shape
     return _draw(_resize(image, height, width), masks, labels, scores, categories, show_labels)
 
 
@@ -90,7 +102,7 @@ def _resize(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.u
 
 def _draw(
     picture: NDArray[np.uint8],
-    masks: Sequence[NDArray[np.bool_]],
+    masks: Iterable[NDArray[np.bool_]],
     labels: Sequence[int],
     scores: Sequence[float] | None,
     categories: Sequence[Category],
@@ -105,15 +117,18 @@ def _draw(
 
 def _draw_masks(
     picture: NDArray[np.uint8],
-    masks: Sequence[NDArray[np.bool_]],
+    masks: Iterable[NDArray[np.bool_]],
     colors: Sequence[Color],
     texts: Sequence[str],
 ) -> NDArray[np.uint8]:
-    """Draw the fills of all masks, then the outlines, then the labels; masks without pixels are left out."""
+    """Draw the fills of all masks, then the outlines, then the labels; masks without pixels are left out.
+
+    The masks are gone through several times.
+    """
     side = max(picture.shape[:2])
     width = max(_LEAST_OUTLINE, side / _OUTLINES_PER_SIDE)
     picture = picture.copy()
-    boxes = [cv2.boundingRect(mask.astype(np.uint8)) for mask in masks]
+    boxes = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
     for mask, color, (x, y, box_width, box_height) in zip(masks, colors, boxes, strict=True):
         area = (slice(y, y + box_height), slice(x, x + box_width))
         picture[area] = _blend(picture[area], _FILL * mask[area], color)
@@ -167,5 +182,8 @@ def _between(distance: NDArray[np.float32], low: float, high: float) -> NDArray[
 
 
 def _blend(picture: NDArray[np.uint8], share: NDArray[np.floating], color: Color) -> NDArray[np.uint8]:
-    mixed = picture + share[..., None] * (np.asarray(color, dtype=np.float32) - picture)
-    return np.asarray(mixed.round(), dtype=np.uint8)
+    blended = np.empty_like(picture)
+    # Row by row: the numbers in between take eight times the memory of the picture.
+    for row, old, part in zip(blended, picture, share, strict=True):
+        row[:] = (old + part[:, None] * (np.asarray(color, dtype=np.float32) - old)).round()
+    return blended

@@ -63,9 +63,9 @@ def _boxes(segmentation: PanopticSegmentation, categories: Sequence[Category]) -
     boxes = []
     scores = None if segmentation.scores is None else segmentation.scores.tolist()
     for index, (mask, label) in enumerate(
-        zip(segmentation.masks.cpu().numpy(), segmentation.labels.tolist(), strict=True)
+        zip(segmentation.each_mask(), segmentation.labels.tolist(), strict=True)
     ):
-        rows, columns = np.nonzero(mask)
+        rows, columns = np.nonzero(mask.cpu().numpy())
         if not len(rows):
             continue
         name = categories[label].name

@@ -131,7 +131,10 @@ def test_scores_stay_apart_and_in_the_picture() -> None:
 
 def test_a_score_stands_at_the_largest_part() -> None:
     one = row()
-    one.prediction.instances.masks[0, 0, 0] = True
+    found = one.prediction.instances
+    masks = found.masks
+    masks[0, 0, 0] = True
+    one.prediction.instances = InstanceSegmentation(masks, found.labels, found.scores)
     (score,) = instances_cell(one, CATEGORIES).scores
     assert score.y == pytest.approx(20 * 12, abs=12)
     assert score.x == pytest.approx(30 * 12, abs=12)
