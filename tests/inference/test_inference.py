@@ -21,10 +21,12 @@ from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.resize import resize_mask_logits
 from modise_lightning.inference.semantic import SemanticAccumulator
 from modise_lightning.inference.tiles import Tile, upsampled_tiles
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, SegmenterOutput
 from outputs import all_masks, output_with_masks
 
-CONFIG = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
+CONF = Path(__file__).parents[2] / "conf"
+CONFIG = CONF / "inference" / "default.yaml"
 ISTHING = [True, True, False, False]
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -306,3 +308,28 @@ def test_no_query_is_sure_enough() -> None:
 def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"inference.{next(iter(changes))} must be"):
         make_inference(**changes)
+
+
+def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() -> None:
+    """With two classes no query is surer than 0.5: PQ is 0 at the default threshold, and AP is the same."""
+    monitor = yaml.safe_load((CONF / "callbacks" / "default.yaml").read_text())["checkpoint"]["monitor"]
+    split, name = monitor.split("/")
+    assert (split, name) == ("validation", "mean_average_precision")
+    settings = yaml.safe_load((CONF / "metrics" / "default.yaml").read_text())
+    del settings["_target_"], settings["_partial_"]
+    target = PanopticSegmentation(torch.zeros(16, 16, dtype=torch.int64), torch.tensor([0, 1]))
+    target.segment_ids[:8, :8], target.segment_ids[8:, 8:] = 1, 2
+    mask_logits = 10 * torch.stack([mask.float() - 0.5 for mask in target.masks])[None, None]
+    class_logits = torch.tensor([[[[0.8, 0.0, 0.6], [0.0, 0.8, 0.6]]]])
+    output = output_with_masks(class_logits, mask_logits)
+    measured = {}
+    for threshold in (0.0, 0.5):
+        inference = make_inference(isthing=[True, True], score_threshold=threshold)
+        metrics = SegmentationMetrics(category_names=["a", "b"], isthing=[True, True], **settings)
+        metrics.update(inference(output, (64, 64), [(64, 64)], [(16, 16)]), [target])
+        result = metrics.compute()
+        measured[threshold] = (result.average_precision, max(result.panoptic_quality))
+    assert measured[0.0][0] == measured[0.5][0]
+    assert max(measured[0.0][0]) > 0
+    assert measured[0.0][1] > 0.5
+    assert measured[0.5][1] == 0
