@@ -97,6 +97,14 @@ def test_what_was_measured_with_is_printed(tmp_path: Path) -> None:
         assert part in line
 
 
+@pytest.mark.parametrize("matching", ["panopticapi", "hungarian", None])
+def test_another_matching_than_the_papers_is_told_beside_it(matching: str | None, tmp_path: Path) -> None:
+    real = {"dataset": "cdd_cesm", "synthetic": False, "experiment": "m_odise", "matching": matching}
+    write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], **real)
+    told = [note for note in gather(tmp_path).notes if "the paper's as panopticapi does" in note]
+    assert len(told) == (matching != "panopticapi")
+
+
 def test_missing_folds_are_never_bold(tmp_path: Path) -> None:
     for fold in range(3):
         write_chosen_run(tmp_path / f"a{fold}", "a", fold, [0.1, 0.2, 0.3])
