@@ -333,3 +333,16 @@ def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() ->
     assert max(measured[0.0][0]) > 0
     assert measured[0.0][1] > 0.5
     assert measured[0.5][1] == 0
+
+
+def test_one_pixel_makes_an_instance_and_the_mask_threshold_itself_does_not() -> None:
+    masks = torch.full((1, 4, 4), 0.1)
+    masks[0, 1, 1], masks[0, 2, 2] = 0.9, 0.5
+    instances = InstanceAccumulator(
+        torch.tensor([[0.8]]), (4, 4), isthing=torch.tensor([True]), max_instances=1, mask_threshold=0.5
+    )
+    for tile, part in cut(masks, 4, 4):
+        instances.add(tile, part)
+    found = instances.result()
+    assert torch.nonzero(found.masks).tolist() == [[0, 1, 1]]
+    assert found.scores.tolist() == pytest.approx([0.8 * 0.9])

@@ -128,3 +128,17 @@ def test_false_positives_are_counted_per_image_of_all_images() -> None:
         curve = froc_curve(found, threshold=0.1, label=None)
         assert curve.false_positives.tolist() == [0, 0.5]
         assert curve.sensitivity.tolist() == [0, 0]
+
+
+def test_of_equal_overlaps_the_later_truth_is_taken_as_in_coco() -> None:
+    """The first detection overlaps both lesions alike; the second one only the earlier lesion."""
+    found = Detections(
+        num_images=1,
+        scores=np.array([0.9, 0.8]),
+        labels=np.array([0, 0]),
+        truth_labels=np.array([0, 0]),
+        pair_detection=np.array([0, 0, 1]),
+        pair_truth=np.array([0, 1, 0]),
+        pair_iou=np.array([0.5, 0.5, 0.5]),
+    )
+    assert found.match(0.5).tolist() == [True, True]
