@@ -346,3 +346,18 @@ def test_one_pixel_makes_an_instance_and_the_mask_threshold_itself_does_not() ->
     found = instances.result()
     assert torch.nonzero(found.masks).tolist() == [[0, 1, 1]]
     assert found.scores.tolist() == pytest.approx([0.8 * 0.9])
+
+
+def test_the_borders_of_the_panoptic_rules() -> None:
+    """A score must be larger than its threshold; a mask's pixel and a won share may equal theirs."""
+    first, second = torch.full((5, 5), 0.1), torch.full((5, 5), 0.4)
+    first[0], first[0, 1] = 0.9, 0.5
+    second[0] = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])
+    masks = torch.stack([first, second])  # the first wins four pixels of its five
+    isthing = [True]
+    found = panoptic_segmentation(torch.tensor([[0.75], [0.75]]), masks, isthing, 0.5)
+    assert found.labels.tolist() == [0, 0]
+    assert found.segment_ids[0].tolist() == [2, 1, 1, 1, 1]
+    assert not found.segment_ids[1:].any()
+    at_the_threshold = panoptic_segmentation(torch.tensor([[0.5], [0.75]]), masks, isthing, 0.5)
+    assert at_the_threshold.segment_ids[0].tolist() == [1, 0, 0, 0, 0]
