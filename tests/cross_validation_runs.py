@@ -26,7 +26,8 @@ def identity(name: str, fold: int, **changes: Any) -> RunIdentity:
         "dataset": "phantom",
         "synthetic": True,
         "split": "test",
-        "matching": "hungarian",
+        "matching": "panopticapi",
+        "measurement": {"inference.score_threshold": 0.5, "backbone.window_size": 128},
         "dataset_digest": "d0",
         "num_folds": 5,
     }
@@ -91,13 +92,21 @@ def write_crashed_run(folder: Path, overrides: dict[str, Any], command: str = "t
 
 
 def write_measured_run(
-    folder: Path, name: str, fold: int, shift: int, num_images: int = 6, **changes: Any
+    folder: Path,
+    name: str,
+    fold: int,
+    shift: int,
+    num_images: int = 6,
+    images_of: int | None = None,
+    **changes: Any,
 ) -> EvaluationResult:
     """Measure predictions that are the truth, shifted by some columns, and keep results and records.
 
-    The truth depends on the fold alone, so that runs can be compared.
+    The truth depends on the fold alone (or on the one that ``images_of`` names, as in an official test set),
+    so that runs can be compared.
     """
-    generator = np.random.default_rng(fold)
+    test_set = fold if images_of is None else images_of
+    generator, noise = np.random.default_rng(test_set), np.random.default_rng(fold)
     images = []
     for index in range(num_images):
         ids = np.zeros((24, 24), np.int64)
@@ -105,12 +114,11 @@ def write_measured_run(
             top, left = generator.integers(0, 14, 2)
             ids[top : top + 8, left : left + 8] = segment
         target = PanopticSegmentation(torch.from_numpy(ids), torch.from_numpy(generator.integers(0, 2, 3)))
-        moved = PanopticSegmentation(
-            target.segment_ids.roll(shift + int(generator.integers(0, 3)), 1), target.labels, torch.ones(3)
-        )
+        step = int(generator.integers(0, 3)) + (0 if images_of is None else int(noise.integers(0, 2)))
+        moved = PanopticSegmentation(target.segment_ids.roll(shift + step, 1), target.labels, torch.ones(3))
         instances = InstanceSegmentation(moved.masks, moved.labels, torch.rand(3))
         prediction = Prediction(moved, instances, torch.zeros(2, 24, 24))
-        image_id = 100 * fold + index
+        image_id = 100 * test_set + index
         record = ImageRecord(image_id, f"{image_id}.png", f"p{image_id // 2}", 24, 24)
         images.append((record, prediction, target))
     return write_run_of(folder, identity(name, fold, **changes), NAMES, images)
@@ -125,6 +133,7 @@ def write_run_of(
     """Measure predictions, and keep results and records."""
     values = yaml.safe_load(METRICS.read_text())
     del values["_target_"], values["_partial_"]
+    values["matching"] = run.matching
     metrics = SegmentationMetrics(category_names=names, isthing=[True] * len(names), **values)
     recorder = metrics.recorder()
     for record, prediction, target in images:

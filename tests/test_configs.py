@@ -46,6 +46,9 @@ def test_a_real_size_experiment_composes_and_checks(
     assert config.mask_generator.num_queries == (200 if experiment == "m2f_swin_l" else 100)
     assert config.optimizer.learning_rate == 1e-4
     assert config.criterion.num_points == 12544
+    # The paper's protocol, and PQ at a T that is not chosen on the test folds beside it.
+    assert config.metrics.matching == "panopticapi"
+    assert config.metrics.fixed_thresholds == [0.1, 0.25, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,14 @@ def test_tables_are_printed_and_written(
         "phantom.tex",
     ]
     markdown = (tmp_path / "phantom.md").read_text()
-    assert "difference to good, percentage points" in markdown
+    assert "difference to bad, percentage points" in markdown
+    assert "Reference: bad, the table's first row whatever the results" in markdown
+    assert "| Dice | PQ 0.1 | PQ 0.25 | PQ 0.5 |" in markdown
+    assert "interval without training variance | 95 % interval with training variance | p |" in markdown
+    assert "with 2 folds it cannot be below 0.5." in markdown
+    # Two folds of three are not compared with three.
+    assert "Never bold, for their missing folds: bad." in markdown
+    assert "| **" not in markdown
     assert "synthetic images (phantom)" in markdown
 
 

@@ -155,6 +155,23 @@ def test_evaluate_gives_the_numbers_of_the_training_run(
     assert stored["synthetic"] is True
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["results"]["trained"] == result.to_dict()
+    # What changes a number is stored with it, alike by both commands.
+    assert again["matching"] == stored["matching"] == "panopticapi"
+    assert again["measurement"] == stored["measurement"]
+    assert (
+        stored["measurement"].items()
+        >= {
+            "inference._target_": "modise_lightning.inference.inference.Inference",
+            "inference.score_threshold": 0.5,
+            "inference.max_instances": 100,
+            "metrics.dice_reduction": "pooled",
+            "metrics.max_detections": 100,
+            "backbone.frozen_precision": "trainer",
+            "trainer.precision": "32-true",
+        }.items()
+    )
+    for key in ("data.module.evaluation_transform.longest_side", "backbone.window_size"):
+        assert isinstance(stored["measurement"][key], int)
     assert list((tmp_path / "pictures").glob("*.png"))
     records = read_records(tmp_path / "records" / "trained")
     assert len(records.images) == result.num_images

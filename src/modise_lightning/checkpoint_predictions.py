@@ -78,7 +78,10 @@ def stream_predictions(
     module, trained, _ = load_trained(checkpoint_of(run), overrides, trusted_targets)
     data = build_data(trained)
     dataset = data.dataset
-    tested, now = run.identity.dataset_digest, run_identity(trained, dataset, "test").dataset_digest
+    tested, now = (
+        run.identity.dataset_digest,
+        run_identity(trained, dataset, "test", precision=None).dataset_digest,
+    )
     positions = {record.image_id: index for index, record in enumerate(dataset.records)}
     unknown = sorted(set(image_ids) - set(positions))
     if unknown or (tested is not None and tested != now):

@@ -53,7 +53,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]
     if trainer.is_global_zero:
-        identity = run_identity(trained, dataset, config.split)
+        identity = run_identity(trained, dataset, config.split, precision=str(trainer.precision))
         write_results(folder / "results.json", {"trained": result}, identity)
         write_records(folder / "records" / "trained", evaluation.records["test"])
         title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"

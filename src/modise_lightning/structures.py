@@ -63,11 +63,15 @@ class PanopticSegmentation:
         segment_ids: (H, W) int64; 0 no segment, -1 void (ignored by every metric), 1..N the segments.
         labels: (N,) int64 class index in [0, K) of each segment.
         scores: (N,) float in [0, 1], confidence of each segment; None for ground truth.
+        crowd: (H, W) int64 in ground truth with crowd regions (COCO: objects that are not told apart): the
+            class index of each of their pixels, -1 elsewhere. They are void, but not for panoptic quality,
+            which treats them as panopticapi does (``metrics.pairs``). None without such regions.
     """
 
     segment_ids: Tensor
     labels: Tensor
     scores: Tensor | None = None
+    crowd: Tensor | None = None
 
     @property
     def masks(self) -> Tensor:
@@ -95,6 +99,7 @@ class PanopticSegmentation:
             self.segment_ids.to(device, non_blocking=non_blocking),
             self.labels.to(device, non_blocking=non_blocking),
             None if self.scores is None else self.scores.to(device, non_blocking=non_blocking),
+            None if self.crowd is None else self.crowd.to(device, non_blocking=non_blocking),
         )
 
     def pin_memory(self) -> PanopticSegmentation:
@@ -103,6 +108,7 @@ class PanopticSegmentation:
             self.segment_ids.pin_memory(),
             self.labels.pin_memory(),
             None if self.scores is None else self.scores.pin_memory(),
+            None if self.crowd is None else self.crowd.pin_memory(),
         )
 
 

@@ -148,7 +148,11 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     records["trained"] = evaluation.records["test"]
 
     if trainer.is_global_zero:
-        write_results(folder / "results.json", results, run_identity(config, dataset, "test"))
+        write_results(
+            folder / "results.json",
+            results,
+            run_identity(config, dataset, "test", precision=str(trainer.precision)),
+        )
         for model, found in records.items():
             write_records(folder / "records" / model, found)
         title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"

@@ -78,6 +78,10 @@ def test_crowd_segments_are_void(tmp_path: Path) -> None:
     assert torch.equal(target.segment_ids == -1, torch.from_numpy(ids == 1))
     assert torch.equal(target.segment_ids == 1, torch.from_numpy(ids == 2))
     assert target.labels.tolist() == [0]
+    assert target.crowd is not None
+    expected = torch.where(torch.from_numpy(ids == 1), 1, -1)
+    assert torch.equal(target.crowd, expected)
+    assert PreparedDataset.open(tmp_path, CATEGORIES).read_target(1).crowd is None
 
 
 def test_unlabelled_pixels_are_void_where_asked(tmp_path: Path) -> None:

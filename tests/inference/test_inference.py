@@ -21,10 +21,12 @@ from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.resize import resize_mask_logits
 from modise_lightning.inference.semantic import SemanticAccumulator
 from modise_lightning.inference.tiles import Tile, upsampled_tiles
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, SegmenterOutput
 from outputs import all_masks, output_with_masks
 
-CONFIG = Path(__file__).parents[2] / "conf" / "inference" / "default.yaml"
+CONF = Path(__file__).parents[2] / "conf"
+CONFIG = CONF / "inference" / "default.yaml"
 ISTHING = [True, True, False, False]
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -306,3 +308,56 @@ def test_no_query_is_sure_enough() -> None:
 def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"inference.{next(iter(changes))} must be"):
         make_inference(**changes)
+
+
+def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() -> None:
+    """With two classes no query is surer than 0.5: PQ is 0 at the default threshold, and AP is the same."""
+    monitor = yaml.safe_load((CONF / "callbacks" / "default.yaml").read_text())["checkpoint"]["monitor"]
+    split, name = monitor.split("/")
+    assert (split, name) == ("validation", "mean_average_precision")
+    settings = yaml.safe_load((CONF / "metrics" / "default.yaml").read_text())
+    del settings["_target_"], settings["_partial_"]
+    target = PanopticSegmentation(torch.zeros(16, 16, dtype=torch.int64), torch.tensor([0, 1]))
+    target.segment_ids[:8, :8], target.segment_ids[8:, 8:] = 1, 2
+    mask_logits = 10 * torch.stack([mask.float() - 0.5 for mask in target.masks])[None, None]
+    class_logits = torch.tensor([[[[0.8, 0.0, 0.6], [0.0, 0.8, 0.6]]]])
+    output = output_with_masks(class_logits, mask_logits)
+    measured = {}
+    for threshold in (0.0, 0.5):
+        inference = make_inference(isthing=[True, True], score_threshold=threshold)
+        metrics = SegmentationMetrics(category_names=["a", "b"], isthing=[True, True], **settings)
+        metrics.update(inference(output, (64, 64), [(64, 64)], [(16, 16)]), [target])
+        result = metrics.compute()
+        measured[threshold] = (result.average_precision, max(result.panoptic_quality))
+    assert measured[0.0][0] == measured[0.5][0]
+    assert max(measured[0.0][0]) > 0
+    assert measured[0.0][1] > 0.5
+    assert measured[0.5][1] == 0
+
+
+def test_one_pixel_makes_an_instance_and_the_mask_threshold_itself_does_not() -> None:
+    masks = torch.full((1, 4, 4), 0.1)
+    masks[0, 1, 1], masks[0, 2, 2] = 0.9, 0.5
+    instances = InstanceAccumulator(
+        torch.tensor([[0.8]]), (4, 4), isthing=torch.tensor([True]), max_instances=1, mask_threshold=0.5
+    )
+    for tile, part in cut(masks, 4, 4):
+        instances.add(tile, part)
+    found = instances.result()
+    assert torch.nonzero(found.masks).tolist() == [[0, 1, 1]]
+    assert found.scores.tolist() == pytest.approx([0.8 * 0.9])
+
+
+def test_the_borders_of_the_panoptic_rules() -> None:
+    """A score must be larger than its threshold; a mask's pixel and a won share may equal theirs."""
+    first, second = torch.full((5, 5), 0.1), torch.full((5, 5), 0.4)
+    first[0], first[0, 1] = 0.9, 0.5
+    second[0] = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])
+    masks = torch.stack([first, second])  # the first wins four pixels of its five
+    isthing = [True]
+    found = panoptic_segmentation(torch.tensor([[0.75], [0.75]]), masks, isthing, 0.5)
+    assert found.labels.tolist() == [0, 0]
+    assert found.segment_ids[0].tolist() == [2, 1, 1, 1, 1]
+    assert not found.segment_ids[1:].any()
+    at_the_threshold = panoptic_segmentation(torch.tensor([[0.5], [0.75]]), masks, isthing, 0.5)
+    assert at_the_threshold.segment_ids[0].tolist() == [1, 0, 0, 0, 0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerHungarianMatcher, Mask2FormerLoss
@@ -15,6 +16,7 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerHung
 from modise_lightning.errors import UserError
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
+from modise_lightning.losses.point_sampling import sample_points
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
 from outputs import all_masks, output_with_masks
 
@@ -309,3 +311,44 @@ def test_more_predictions_take_no_more_operator_calls() -> None:
             criterion()(output, targets)
         calls.append(counter.calls)
     assert calls[0] == calls[1]
+
+
+def test_each_cost_of_the_matching_has_its_own_weight() -> None:
+    """Weights that differ, against costs mask by mask at the same points."""
+    output, (target,) = make_output(1, 1, 4), make_targets([3])
+    masks = target.masks.float()
+    parts = {}
+    for name in ("class_cost", "mask_cost", "dice_cost"):
+        weights = {"class_cost": 0.0, "mask_cost": 0.0, "dice_cost": 0.0} | {name: 1.0}
+        matcher = HungarianMatcher(**weights, num_points=NUM_POINTS)
+        parts[name] = matcher.costs(output, [masks], [target.labels], torch.Generator().manual_seed(0))
+    points = torch.rand(1, NUM_POINTS, 2, generator=torch.Generator().manual_seed(0))
+    features = sample_points(output.mask_features, points)[0]
+    for query in range(4):
+        logits = output.mask_embeddings[0, 0, query] @ features
+        for segment in range(3):
+            truth = sample_points(masks[segment][None, None], points)[0, 0]
+            found = {name: float(cost[0, 0, query, segment]) for name, cost in parts.items()}
+            probability = logits.sigmoid()
+            expected = {
+                "class_cost": -float(output.class_logits[0, 0, query].softmax(0)[target.labels[segment]]),
+                "mask_cost": float(functional.binary_cross_entropy_with_logits(logits, truth)),
+                "dice_cost": float(
+                    1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+                ),
+            }
+            assert found == pytest.approx(expected, abs=1e-5)
+    all_costs = criterion(class_weight=2.0, mask_weight=5.0, dice_weight=3.0).matcher.costs(
+        output, [masks], [target.labels], torch.Generator().manual_seed(0)
+    )
+    weighted = 2 * parts["class_cost"] + 5 * parts["mask_cost"] + 3 * parts["dice_cost"]
+    torch.testing.assert_close(all_costs, weighted)
+
+
+def test_each_loss_has_its_own_weight() -> None:
+    output, targets = make_output(1, 1, 4), make_targets([3])
+    weighted = criterion(class_weight=2.0, mask_weight=5.0, dice_weight=3.0)
+    losses = weighted(output, targets, torch.Generator().manual_seed(0))
+    expected = 2 * losses["class"] + 5 * losses["mask"] + 3 * losses["dice"]
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert losses["mask"].item() != pytest.approx(losses["dice"].item(), rel=0.01)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.average_precision import InstanceAveragePrecision
 from modise_lightning.metrics.detections import Detections, pool_detections
+from modise_lightning.metrics.froc import froc_curve
 from modise_lightning.metrics.precision_recall import precision_at_recalls
 from modise_lightning.metrics.recorder import EvaluationRecorder
 from modise_lightning.metrics.records import EvaluationRecords
@@ -103,3 +104,41 @@ def test_another_evaluation_is_refused(make_pair: Callable[..., Any]) -> None:
         Detections.of(
             records, category_names=NAMES, isthing=[True] * 3, source="panoptic", max_detections=100
         )
+
+
+def test_false_positives_are_counted_per_image_of_all_images() -> None:
+    """Two false positives in four images; one image has the only lesion, two have nothing at all."""
+    lesion = torch.zeros(16, 16, dtype=torch.int64)
+    lesion[:4, :4] = 1
+    nothing = torch.zeros(16, 16, dtype=torch.int64)
+    wrong = torch.zeros(1, 16, 16, dtype=torch.bool)
+    wrong[0, 8:, 8:] = True
+    no_mask = torch.zeros(0, 16, 16, dtype=torch.bool)
+
+    def image(masks: torch.Tensor, ids: torch.Tensor) -> tuple[InstanceSegmentation, PanopticSegmentation]:
+        labels, scores = torch.zeros(len(masks), dtype=torch.int64), torch.full((len(masks),), 0.5)
+        truth = PanopticSegmentation(ids, torch.zeros(int(ids.max()), dtype=torch.int64))
+        return InstanceSegmentation(masks, labels, scores), truth
+
+    images = [image(wrong, lesion), image(wrong, nothing), image(no_mask, nothing), image(no_mask, nothing)]
+    whole = read(record(images))
+    halves = pool_detections([read(record(images[:1])), read(record(images[1:]))])
+    for found in (whole, halves):
+        assert found.num_images == 4
+        curve = froc_curve(found, threshold=0.1, label=None)
+        assert curve.false_positives.tolist() == [0, 0.5]
+        assert curve.sensitivity.tolist() == [0, 0]
+
+
+def test_of_equal_overlaps_the_later_truth_is_taken_as_in_coco() -> None:
+    """The first detection overlaps both lesions alike; the second one only the earlier lesion."""
+    found = Detections(
+        num_images=1,
+        scores=np.array([0.9, 0.8]),
+        labels=np.array([0, 0]),
+        truth_labels=np.array([0, 0]),
+        pair_detection=np.array([0, 0, 1]),
+        pair_truth=np.array([0, 1, 0]),
+        pair_iou=np.array([0.5, 0.5, 0.5]),
+    )
+    assert found.match(0.5).tolist() == [True, True]

@@ -402,5 +402,8 @@ def test_best_threshold() -> None:
     assert best_threshold([0.1, 0.4, 0.3, 0.9], [0.05, 0.5, 0.9, 0.95], 0.9) == 0.5
     assert best_threshold([0.4, 0.4, math.nan], [0.1, 0.2, 0.3], 0.9) == 0.1
     assert best_threshold([math.nan] * 2, [0.1, 0.2], 0.9) == 0.1
+    # The limit itself is allowed; of equal ones the lowest is taken.
+    assert best_threshold([0.1, 0.4], [0.5, 0.9], 0.9) == 0.9
+    assert best_threshold([0.4], [0.9], 0.9) == 0.9
     with pytest.raises(ValueError, match="no threshold is at most"):
         best_threshold([0.1], [0.5], 0.4)

@@ -23,8 +23,9 @@ from cross_validation_runs import (
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.cross_validation import DatasetTable, make_tables
 from modise_lightning.reporting.cross_validation_comparison import Comparison, compare_models
+from modise_lightning.reporting.cross_validation_csv import results_csv
 from modise_lightning.reporting.cross_validation_files import file_names, write_table
-from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table, results_csv
+from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
 from modise_lightning.reporting.cross_validation_runs import find_runs
 from modise_lightning.reporting.paper import read_paper_tables
 from modise_lightning.reporting.text_table import TextTable, to_latex, to_markdown
@@ -68,6 +69,8 @@ def test_mean_and_sample_deviation_by_hand(tmp_path: Path) -> None:
     assert table.notes == [
         "All numbers are from synthetic images (phantom), not from patients.",
         "The paper has no row of phantom: its tables are of cdd_cesm and vindr_mammo.",
+        "Measured with backbone.window_size=128, inference.score_threshold=0.5, "
+        "metrics.matching=panopticapi.",
     ]
 
 
@@ -372,7 +375,9 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert quality.interval is None
     assert any("no bootstrap interval, fold 0 has no records" in note for note in notes)
     text = to_markdown(comparison_table(list(found.values()), notes, 0.95))
-    assert "| b | PQ | +1.00 | -2.00 | -3.00 | -4.00 | -5.00 | -2.60 | - | 0.1250 |" in text
+    # Deviation 2.302 of five folds: t(0.975, 4) = 2.776 times 2.302 times the root of 1 / 5 + 1 / 3.
+    interval = "-7.27 to +2.07"
+    assert f"| b | PQ | +1.00 | -2.00 | -3.00 | -4.00 | -5.00 | -2.60 | - | {interval} | 0.1250 |" in text
     assert "with 5 folds it cannot be below 0.0625" in text
 
 
@@ -386,7 +391,10 @@ def test_equal_models_and_single_folds_have_no_significance(tmp_path: Path) -> N
     assert by_model["b", "PQ"].p_value == 1
     assert math.isnan(by_model["c", "PQ"].p_value)
     assert list(by_model["c", "PQ"].differences) == [1]
-    assert notes == ["c against a: only one of them has fold 0, 2; left out."]
+    assert notes == [
+        "Reference: a, as set (comparison.reference).",
+        "c against a: only one of them has fold 0, 2; left out.",
+    ]
 
 
 def test_an_unknown_reference_is_told(tmp_path: Path) -> None:
@@ -402,15 +410,15 @@ def test_the_bootstrap_interval_covers_a_clear_difference(tmp_path: Path) -> Non
         write_measured_run(tmp_path / f"good{fold}", "good", fold, shift=0, num_images=10)
         write_measured_run(tmp_path / f"bad{fold}", "bad", fold, shift=2, num_images=10)
     (table,) = gather(tmp_path)
-    found, notes = compare(table)
-    assert not notes
+    found, notes = compare(table, reference="good")
+    assert len(notes) == 1
     for metric in ("RQ", "SQ", "PQ"):
         assert found[metric].interval is not None
     low, high = found["PQ"].interval or (0, 0)
     assert low < found["PQ"].mean < high < 0
-    again, _ = compare(table)
+    again, _ = compare(table, reference="good")
     assert again["PQ"].interval == found["PQ"].interval
-    narrow, _ = compare(table, confidence=0.5)
+    narrow, _ = compare(table, reference="good", confidence=0.5)
     assert low < (narrow["PQ"].interval or (0, 0))[0]
     assert found["AP"].interval is None
 
@@ -426,11 +434,12 @@ def test_the_bootstrap_equals_drawing_patients_one_by_one(tmp_path: Path) -> Non
     ]
     counts = [
         PatientCounts.read(
-            tmp_path / name / "records" / "trained", result, threshold=0.3, matching="hungarian"
+            tmp_path / name / "records" / "trained", result, threshold=0.3, matching="panopticapi"
         )
         for name, result in zip(("good", "bad"), results, strict=True)
     ]
-    low, high = bootstrap_differences([(counts[0], counts[1])], samples=30, confidence=0.9, seed=3)["PQ"]
+    found_interval = bootstrap_differences([(counts[0], counts[1])], samples=30, confidence=0.9, seed=3)["PQ"]
+    low, high = found_interval.low, found_interval.high
     records = [read_records(tmp_path / name / "records" / "trained") for name in ("good", "bad")]
     patients = sorted(set(records[0].images["patient_id"]))
     weights = np.random.default_rng(3).multinomial(4, [1 / 4] * 4, size=30)
@@ -450,18 +459,19 @@ def test_the_bootstrap_equals_drawing_patients_one_by_one(tmp_path: Path) -> Non
                 image_ids=images,
                 category_names=results[0].category_names,
                 thresholds=[0.3],
-                matching="hungarian",
+                matching="panopticapi",
             )
-            per_class = []
+            per_class = {}
             for label in range(2):
                 tp, fp, fn, iou = (
                     float(sum(getattr(each, name)[0, label] for each in found))
                     for name in ("true_positives", "false_positives", "false_negatives", "iou_sum")
                 )
                 if tp + fp + fn:
-                    per_class.append(iou / (tp + fp / 2 + fn / 2))
-            values.append(statistics.fmean(per_class))
-        differences.append(values[0] - values[1])
+                    per_class[label] = iou / (tp + fp / 2 + fn / 2)
+            values.append(per_class)
+        shared = set(values[0]) & set(values[1])
+        differences.append(statistics.fmean(values[0][label] - values[1][label] for label in shared))
     assert (low, high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])), abs=1e-12)
 
 

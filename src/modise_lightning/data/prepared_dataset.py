@@ -127,11 +127,11 @@ class PreparedDataset:
         path = self.id_map_folder / image.id_map
         ids = self._read_id_map(path, image.entry.record)
         segments = image.entry.segments
-        listed = max([0, *(segment.id for segment in segments), *image.void_ids])
+        listed = max([0, *(segment.id for segment in segments), *image.crowd_labels])
         # From the file's ids to 0, -1 and 1..N; the last row stands for all ids beyond the listed ones.
         table = np.full(listed + 2, _UNLISTED, dtype=np.int64)
         table[0] = _VOID if self.unlabelled_is_void else 0
-        table[list(image.void_ids)] = _VOID
+        table[list(image.crowd_labels)] = _VOID
         for position, segment in enumerate(segments, start=1):
             table[segment.id] = position
         segment_ids = table[np.minimum(ids, listed + 1)]
@@ -149,7 +149,12 @@ class PreparedDataset:
                     f"{self.index.name} lists. Prepare the dataset again."
                 )
         labels = torch.tensor(self.segment_labels(index), dtype=torch.int64)
-        return PanopticSegmentation(torch.from_numpy(segment_ids), labels)
+        crowd = None
+        if image.crowd_labels:
+            classes = np.full(listed + 2, _VOID, dtype=np.int64)
+            classes[list(image.crowd_labels)] = list(image.crowd_labels.values())
+            crowd = torch.from_numpy(classes[np.minimum(ids, listed + 1)])
+        return PanopticSegmentation(torch.from_numpy(segment_ids), labels, crowd=crowd)
 
     def _read_id_map(self, path: Path, record: ImageRecord) -> NDArray[np.int32]:
         """Read a COCO id map, (H, W); its header is checked before its pixels are decoded."""

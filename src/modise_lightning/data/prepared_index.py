@@ -45,13 +45,13 @@ class IndexedImage:
     Attributes:
         entry: The image and its segments.
         id_map: File name of its id map.
-        void_ids: Ids of its segments that are void (``iscrowd``).
+        crowd_labels: Class index of each id whose segment is a crowd region (``iscrowd``), which is void.
         fold: Its cross-validation fold.
     """
 
     entry: PreparedEntry
     id_map: str
-    void_ids: frozenset[int]
+    crowd_labels: Mapping[int, int]
     fold: int
 
 
@@ -128,8 +128,8 @@ def join_images(
         for file in (image_folder / image.file_name, id_map_folder / annotation.file_name):
             if not file.is_file():
                 raise UserError(f"data: '{file}' is missing. Prepare or download the dataset again.")
-        entry, void_ids = _entry(path, image, annotation, labels)
-        joined.append(IndexedImage(entry, annotation.file_name, void_ids, folds[image.file_name]))
+        entry, crowd_labels = _entry(path, image, annotation, labels)
+        joined.append(IndexedImage(entry, annotation.file_name, crowd_labels, folds[image.file_name]))
     return joined
 
 
@@ -285,7 +285,7 @@ def labels_of_category_ids(
 
 def _entry(
     path: Path, image: ListedImage, annotation: Annotation, labels: Mapping[int, int]
-) -> tuple[PreparedEntry, frozenset[int]]:
+) -> tuple[PreparedEntry, dict[int, int]]:
     record = ImageRecord(
         image_id=image.id,
         file_name=image.file_name,
@@ -301,18 +301,20 @@ def _entry(
     if annotation.segments_info:
         name = f"segments_info.id of {image.file_name}"
         check_unique(path, name, [segment.id for segment in annotation.segments_info])
-    segments = []
+    segments: list[PreparedSegment] = []
+    crowd_labels: dict[int, int] = {}
     for segment in annotation.segments_info:
         if segment.category_id not in labels:
             raise UserError(
                 f"data: '{path}': segment {segment.id} of {image.file_name} has the category_id "
                 f"{segment.category_id}, which categories does not list."
             )
-        if not segment.iscrowd:
-            label = labels[segment.category_id]
+        label = labels[segment.category_id]
+        if segment.iscrowd:
+            crowd_labels[segment.id] = label
+        else:
             segments.append(PreparedSegment(segment.id, label, segment.area, segment.bbox))
-    void_ids = frozenset(segment.id for segment in annotation.segments_info if segment.iscrowd)
-    return PreparedEntry(record, tuple(segments), image.model_extra or {}), void_ids
+    return PreparedEntry(record, tuple(segments), image.model_extra or {}), crowd_labels
 
 
 def folds_of_images(path: Path, patients: Mapping[str, str]) -> dict[str, int]:

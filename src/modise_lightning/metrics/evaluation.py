@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -39,6 +39,8 @@ class EvaluationResult:
         segmentation_quality_by_category: Likewise.
         average_precision_by_category: Likewise.
         dice_by_category: For each class name.
+        panoptic_quality_at: Mean panoptic quality at the thresholds that are shown beside the best one, by
+            threshold (as text, JSON's keys).
     """
 
     num_images: int
@@ -55,6 +57,7 @@ class EvaluationResult:
     segmentation_quality_by_category: dict[str, list[float]]
     average_precision_by_category: dict[str, list[float]]
     dice_by_category: dict[str, float]
+    panoptic_quality_at: dict[str, float] = field(default_factory=dict)
 
     def at(self, threshold: float) -> dict[str, float]:
         """Give the means at one threshold.
@@ -118,6 +121,7 @@ class SegmentationMetrics(nn.Module):
         best_threshold_limit: float,
         max_detections: int,
         dice_reduction: Literal["pooled", "by_image"],
+        fixed_thresholds: Sequence[float] = (),
     ) -> None:
         """Build the metrics.
 
@@ -129,6 +133,7 @@ class SegmentationMetrics(nn.Module):
             best_threshold_limit: The best threshold is not above it.
             max_detections: Detections of an image and class that average precision looks at.
             dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``.
+            fixed_thresholds: Panoptic quality at those of them that are evaluated is shown beside the best.
 
         Raises:
             UserError: The thresholds are not rising numbers in [0, 1) with one within the limit.
@@ -149,6 +154,11 @@ class SegmentationMetrics(nn.Module):
         self.category_names = list(category_names)
         self.thresholds = [float(threshold) for threshold in thresholds]
         self.best_threshold_limit = best_threshold_limit
+        self.fixed_thresholds = [
+            threshold
+            for threshold in self.thresholds
+            if any(math.isclose(threshold, fixed) for fixed in fixed_thresholds)
+        ]
         self.matching: Matching = matching
         num_categories = len(self.category_names)
         self.panoptic_quality = PanopticQualitySweep(
@@ -197,6 +207,11 @@ class SegmentationMetrics(nn.Module):
             segmentation_quality_by_category=self._by_name(quality.segmentation_quality.T),
             average_precision_by_category=self._by_name(precision.by_category.T),
             dice_by_category=self._by_name(dice.by_category),
+            panoptic_quality_at={
+                str(threshold): quality
+                for threshold, quality in zip(self.thresholds, mean_quality, strict=True)
+                if threshold in self.fixed_thresholds
+            },
         )
 
     def reset(self) -> None:

@@ -39,8 +39,9 @@ def panoptic_counts(
 ) -> PanopticCounts:
     """Match the segments of one image and count (Kirillov et al. 2019, section 4).
 
-    Void pixels of the truth are left out of every IoU; an unmatched prediction that is void by more than half
-    is no false positive (panopticapi).
+    Void pixels of the truth are left out of every IoU, those of crowd regions are not; an unmatched
+    prediction that is by more than half void, or in a crowd region of its class, is no false positive
+    (panopticapi).
 
     Args:
         prediction: Predicted map and labels.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modise_lightning.metrics.dice import count_pixels
-from modise_lightning.metrics.pairs import SegmentOverlaps, joint_histogram
+from modise_lightning.metrics.pairs import SegmentOverlaps, joint_histogram, own_crowd_area
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 Source = Literal["truth", "instance", "panoptic"]
@@ -26,7 +26,8 @@ class RecordedSegment:
         label: Class index.
         score: In [0, 1]; None for truth.
         area: Pixels, void ones included.
-        void_area: Those of them that are void in the truth, which no IoU counts.
+        void_area: Those of them that are void in the truth, which no IoU counts; of a panoptic segment also
+            those in a crowd region of its class, which the union of its IoU counts.
     """
 
     source: Source
@@ -84,7 +85,7 @@ def record_image(image: ImageRecord, prediction: Prediction, target: PanopticSeg
     """
     histogram = joint_histogram(prediction.panoptic, target)
     truth_area = histogram[:, 2:].sum(0)
-    panoptic = SegmentOverlaps.of(histogram[1:], truth_area)
+    panoptic = SegmentOverlaps.of(histogram[1:], truth_area, own_crowd_area(prediction.panoptic, target))
     instances = SegmentOverlaps.of(instance_histogram(prediction.instances, target), truth_area)
     both, sizes = count_pixels(prediction.semantic, target)
     no_scores: list[float | None] = [None] * len(truth_area)

@@ -26,11 +26,12 @@ def match(pairs: SegmentPairs, thresholds: Sequence[float], matching: Matching) 
     Args:
         pairs: The overlapping pairs of the same class.
         thresholds: T thresholds; a pair must have a larger IoU.
-        matching: Below 0.5 matches are not unique. ``hungarian``: one to one, with the largest total IoU;
-            ``greedy``: one to one, the largest IoU first; ``panopticapi``: every pair above the threshold, as
-            the reference tool's loop does once its 0.5 is replaced. From 0.5 on all three agree, and a higher
-            threshold never has more matches. Below, ``hungarian`` can: once the weak middle of a chain of
-            overlaps is cut, the largest total may be one of more pairs.
+        matching: Below 0.5 matches are not unique. ``panopticapi``: every pair above the threshold, as the
+            reference tool's loop does once its 0.5 is replaced, so that a segment may be in several;
+            ``hungarian``: one to one, with the largest total IoU; ``greedy``: one to one, the largest IoU
+            first. From 0.5 on all three agree, and a higher threshold never has more matches. Below,
+            ``hungarian`` can: once the weak middle of a chain of overlaps is cut, the largest total may be
+            one of more pairs.
 
     Returns:
         (T, P) bool.

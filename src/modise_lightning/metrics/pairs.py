@@ -10,7 +10,7 @@ from torch import Tensor
 from modise_lightning.structures import PanopticSegmentation
 
 # A prediction with a larger share than this on void counts as nothing when it matches nothing (panopticapi).
-_MAX_VOID_SHARE = 0.5
+MAX_VOID_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SegmentPairs:
         prediction_labels: (N,) int64 classes of the predicted segments.
         truth_labels: (M,) int64 classes of the true segments.
         prediction_counts: (N,) bool, whether an unmatched predicted segment is a false positive: it has
-            pixels, and at most half of them are void.
+            pixels, and at most half of them are void or in a crowd region of its class.
         truth_counts: (M,) bool, whether an unmatched true segment is a false negative: it has pixels.
     """
 
@@ -46,7 +46,8 @@ class SegmentOverlaps:
         prediction: (P,) int64 index of the pair's predicted segment, rising.
         truth: (P,) int64 index of the pair's true segment, rising for each predicted one.
         area: (N,) int64 pixels of each predicted segment, void ones included.
-        void_area: (N,) int64 pixels of each predicted segment that are void in the truth.
+        void_area: (N,) int64 pixels of each predicted segment that are void in the truth, or in a crowd
+            region of its class.
         truth_area: (M,) int64 pixels of each true segment.
     """
 
@@ -58,19 +59,21 @@ class SegmentOverlaps:
     truth_area: Tensor
 
     @classmethod
-    def of(cls, histogram: Tensor, truth_area: Tensor) -> SegmentOverlaps:
+    def of(cls, histogram: Tensor, truth_area: Tensor, crowd_area: Tensor | int = 0) -> SegmentOverlaps:
         """Compute the IoU of all pairs with a common pixel.
 
         Args:
             histogram: (N, M + 2) int64 pixels of each predicted segment on void, on no segment, and on each
                 true segment.
             truth_area: (M,) int64.
+            crowd_area: (N,) int64 pixels of each predicted segment in a crowd region of its class, which are
+                counted on no segment: unlike void they belong to every union.
         """
         area, void, intersection = histogram.sum(1), histogram[:, 0], histogram[:, 2:]
         predicted, true = torch.nonzero(intersection, as_tuple=True)
         overlap = intersection[predicted, true].double()
         union = (area - void)[predicted] + truth_area[true] - overlap
-        return cls(overlap / union, predicted, true, area, void, truth_area)
+        return cls(overlap / union, predicted, true, area, void + crowd_area, truth_area)
 
     def of_one_class(self, prediction_labels: Tensor, truth_labels: Tensor) -> SegmentPairs:
         """Keep the pairs whose segments have the same class.
@@ -86,7 +89,7 @@ class SegmentOverlaps:
             truth=self.truth[same],
             prediction_labels=prediction_labels,
             truth_labels=truth_labels,
-            prediction_counts=(self.area > 0) & (self.void_area <= _MAX_VOID_SHARE * self.area),
+            prediction_counts=(self.area > 0) & (self.void_area <= MAX_VOID_SHARE * self.area),
             truth_counts=self.truth_area > 0,
         )
 
@@ -96,7 +99,7 @@ def joint_histogram(prediction: PanopticSegmentation, truth: PanopticSegmentatio
 
     Args:
         prediction: N segments in an (H, W) map; its void pixels count as "no segment".
-        truth: M segments in an (H, W) map.
+        truth: M segments in an (H, W) map; its crowd regions count as "no segment".
 
     Returns:
         (N + 1, M + 2) int64 on the CPU; row n is predicted id n, column m is true id m - 1 (void first).
@@ -117,7 +120,10 @@ def joint_histogram(prediction: PanopticSegmentation, truth: PanopticSegmentatio
     # void is only treated where there is some.
     ids = prediction.segment_ids.clamp(min=0) if has_void[0] else prediction.segment_ids
     rows, columns = len(prediction.labels) + 1, len(truth.labels) + 1 + has_void[1]
-    joint = torch.add(truth.segment_ids, ids, alpha=columns)
+    true_ids = truth.segment_ids
+    if truth.crowd is not None:
+        true_ids = true_ids.masked_fill(truth.crowd >= 0, 0)
+    joint = torch.add(true_ids, ids, alpha=columns)
     if has_void[1]:
         joint += 1
     histogram = torch.bincount(joint.flatten(), minlength=rows * columns).view(rows, columns).cpu()
@@ -135,13 +141,34 @@ def _check_ids(name: str, segmentation: PanopticSegmentation) -> bool:
     return bool(lowest < 0)
 
 
+def own_crowd_area(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> Tensor | int:
+    """Count the pixels of each predicted segment in a crowd region of its own class.
+
+    panopticapi leaves out an unmatched prediction that lies by more than half on void and on such a region.
+
+    Args:
+        prediction: N segments in an (H, W) map.
+        truth: Of the same size.
+
+    Returns:
+        (N,) int64 on the CPU; 0 where the truth has no crowd regions.
+    """
+    if truth.crowd is None:
+        return 0
+    inside = (truth.crowd >= 0) & (prediction.segment_ids > 0)
+    index = prediction.segment_ids[inside] - 1
+    of_its_class = prediction.labels[index] == truth.crowd[inside]
+    return torch.bincount(index[of_its_class], minlength=len(prediction.labels)).cpu()
+
+
 def segment_pairs(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> SegmentPairs:
     """Compute the IoU of all overlapping pairs of the same class (Kirillov et al. 2019, section 4.1).
 
     Args:
         prediction: N segments in an (H, W) map.
-        truth: M segments in an (H, W) map; its void pixels are left out of every IoU.
+        truth: M segments in an (H, W) map; its void pixels are left out of every IoU, those of its crowd
+            regions are not (panopticapi).
     """
     histogram = joint_histogram(prediction, truth)
-    overlaps = SegmentOverlaps.of(histogram[1:], histogram[:, 2:].sum(0))
+    overlaps = SegmentOverlaps.of(histogram[1:], histogram[:, 2:].sum(0), own_crowd_area(prediction, truth))
     return overlaps.of_one_class(prediction.labels.cpu(), truth.labels.cpu())

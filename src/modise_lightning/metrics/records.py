@@ -72,7 +72,8 @@ class EvaluationRecords:
             ``dice`` (likewise). Ratios are in [0, 1].
         instances: A row a segment with pixels: ``image_id``, ``source`` (``truth``, ``instance`` or
             ``panoptic``), ``index`` (its position in that source, from 0), ``category`` (name), ``score`` (in
-            [0, 1], NaN for truth), ``area`` (pixels) and ``void_area`` (those that are void in the truth).
+            [0, 1], NaN for truth), ``area`` (pixels) and ``void_area`` (those that are void in the
+            truth; of panoptic segments also those in a crowd region of their class, in no other one).
         overlaps: A row a predicted and a true segment with a common pixel, whatever their classes:
             ``image_id``, ``source`` (``instance`` or ``panoptic``), ``predicted_index``, ``true_index`` and
             ``iou`` in (0, 1].

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from modise_lightning.metrics.pairs import MAX_VOID_SHARE
 from modise_lightning.metrics.records import EvaluationRecords
 
 NOTHING = "nothing"
@@ -41,7 +42,8 @@ def count_confusion(
 ) -> Confusion:
     """Pair true and predicted segments whatever their classes, and count the pairs by class.
 
-    In each image each segment is in one pair at most, and the sum of the pairs' IoU is the largest.
+    In each image each segment is in one pair at most, and the sum of the pairs' IoU is the largest. An
+    unpaired prediction that is void by more than half is no false positive, as in panoptic quality.
 
     Args:
         records: Of an evaluation.
@@ -69,8 +71,10 @@ def count_confusion(
             counts[true.pop(true_index), predicted.pop(predicted_index)] += 1
         for missed in true.values():
             counts[missed, -1] += 1
-        for invented in predicted.values():
-            counts[-1, invented] += 1
+        on_void = prediction["void_area"] > MAX_VOID_SHARE * prediction["area"]
+        ignored = set(prediction.loc[on_void, "index"])
+        for index, invented in predicted.items():
+            counts[-1, invented] += index not in ignored
     return Confusion(names, counts, threshold)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.best_threshold import best_threshold
+from modise_lightning.reporting.cross_validation_measurement import check_measurements, measurement_notes
 from modise_lightning.reporting.cross_validation_models import ModelFolds, Summary, threshold_index
 from modise_lightning.reporting.cross_validation_notes import table_notes, unfinished_note
 from modise_lightning.reporting.cross_validation_runs import FinishedRun, FoundRuns, dataset_key, find_runs
@@ -61,6 +62,7 @@ def gather_tables(settings: RunSettings) -> list[DatasetTable]:
         threshold=settings.threshold,
         threshold_limit=settings.threshold_limit,
         num_folds=settings.num_folds,
+        may_differ=settings.may_differ,
     )
 
 
@@ -71,6 +73,7 @@ def make_tables(
     threshold: float | str,
     threshold_limit: float,
     num_folds: int,
+    may_differ: Sequence[str] = (),
 ) -> list[DatasetTable]:
     """Gather the folds of each model, a table a dataset.
 
@@ -81,6 +84,7 @@ def make_tables(
             over folds and trained models (as the paper has one for a dataset); ``each``: every model's own.
         threshold_limit: The chosen threshold is not above it.
         num_folds: Folds of a dataset whose results do not say how many it has.
+        may_differ: Settings of the measurement that models may differ in, by their key.
 
     Raises:
         UserError: Runs of one table were measured in different ways, or none has the wanted models.
@@ -94,6 +98,7 @@ def make_tables(
     for key in sorted(by_dataset, key=str):
         runs = by_dataset[key]
         _check_comparable(runs)
+        check_measurements(runs, may_differ)
         identity = runs[0].identity
         rows = _set_thresholds(_rows(runs, models), threshold, threshold_limit)
         folds = tuple(range(identity.num_folds or num_folds))
@@ -107,7 +112,13 @@ def make_tables(
                 num_images=identity.num_dataset_images,
                 folds=folds,
                 models=rows,
-                notes=[*table_notes(identity, folds, rows, unfinished), *others, *found.notes],
+                notes=[
+                    *table_notes(identity, folds, rows, unfinished),
+                    *_threshold_notes(rows),
+                    *measurement_notes(runs),
+                    *others,
+                    *found.notes,
+                ],
             )
         )
     return tables
@@ -156,12 +167,21 @@ def _set_thresholds(rows: list[ModelFolds], threshold: float | str, limit: float
     ]
 
 
+def _threshold_notes(rows: list[ModelFolds]) -> list[str]:
+    if len({row.threshold for row in rows}) == 1:
+        return []
+    each = ", ".join(f"{row.label} {row.threshold:.2f}" for row in rows)
+    return [
+        f"The models are at different T, each at its own best one ({each}): RQ, SQ, PQ and AP of different T "
+        "are not comparable; threshold=common or a fixed T compares them."
+    ]
+
+
 def _check_comparable(runs: list[FinishedRun]) -> None:
     """Refuse a table of numbers that mean different things."""
     first = runs[0]
     for run in runs:
         for what, value, expected in (
-            ("metrics.matching", run.identity.matching, first.identity.matching),
             ("numbers of folds", run.identity.num_folds, first.identity.num_folds),
             *_settings(run, first),
         ):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modise_lightning.atomic_files import write_bytes_atomically
 from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_layout import results_csv
+from modise_lightning.reporting.cross_validation_csv import results_csv
 from modise_lightning.reporting.text_table import TextTable, to_latex, to_markdown
 
 

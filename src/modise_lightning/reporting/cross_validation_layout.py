@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
-from io import StringIO
+from collections.abc import Mapping, Sequence
 
 from modise_lightning.reporting.cross_validation import DatasetTable
 from modise_lightning.reporting.cross_validation_comparison import Comparison
@@ -23,33 +21,34 @@ def result_table(table: DatasetTable, *, per_class: bool) -> TextTable:
     """
     paper = read_paper_tables()
     summaries = [{metric: row.summary(metric) for metric in METRICS} for row in table.models]
-    best = {
-        metric: max(
-            (each[metric].mean for each in summaries if not math.isnan(each[metric].mean)), default=None
-        )
-        for metric in METRICS
-    }
+    best = {metric: _best_rows(table.models, metric) for metric in METRICS}
+    fixed = fixed_thresholds(table)
     lines = []
     for row, own in zip(table.models, summaries, strict=True):
         cells = [row.label, f"{len(row.runs)}/{len(table.folds)}", f"{row.threshold:.2f}"]
-        # With a single model there is nothing to be best of.
-        several = len(table.models) > 1
-        bold = [*[False] * 3, *(several and own[metric].mean == best[metric] for metric in METRICS)]
-        lines.append(Line([*cells, *(_percent(own[metric], row) for metric in METRICS)], bold, False))
-        published = _paper_row(table, row, paper)
+        bold = [*[False] * 3, *(row in best[metric] for metric in METRICS), *[False] * len(fixed)]
+        values = [
+            *(_percent(own[metric], row) for metric in METRICS),
+            *(_percent(_at(row, threshold), row) for threshold in fixed),
+        ]
+        lines.append(Line([*cells, *values], bold, False))
+        published = paper_row(table, row, paper)
         if published is not None:
-            lines.append(_paper_line(published))
+            lines.append(_paper_line(published, fixed))
         if per_class:
             for category in table.category_names:
-                values = [_percent(row.summary(metric, category), row) for metric in METRICS]
-                lines.append(Line([f"  {category}", "", "", *values], [False] * 8, True))
+                values = [
+                    *(_percent(row.summary(metric, category), row) for metric in METRICS),
+                    *(_percent(_at(row, threshold, category), row) for threshold in fixed),
+                ]
+                lines.append(Line([f"  {category}", "", "", *values], [False] * len(bold), True))
     synthetic = ", SYNTHETIC" if table.synthetic else ""
     images = "" if table.num_images is None else f", {table.num_images} images"
     return TextTable(
         title=f"{table.dataset}{synthetic}{images}: mean ± sample standard deviation over folds, percent",
-        columns=["model", "folds", "T", *METRICS],
+        columns=["model", "folds", "T", *METRICS, *(f"PQ {threshold}" for threshold in fixed)],
         lines=lines,
-        notes=[*table.notes, *_threshold_notes(table, paper)],
+        notes=[*table.notes, *_bold_notes(table.models), *_threshold_notes(table, paper)],
     )
 
 
@@ -69,17 +68,20 @@ def comparison_table(comparisons: Sequence[Comparison], notes: Sequence[str], co
                 each.metric,
                 *(_signed(each.differences[fold]) if fold in each.differences else "" for fold in folds),
                 _signed(each.mean),
-                "-"
-                if each.interval is None
-                else f"{_signed(each.interval[0])} to {_signed(each.interval[1])}",
+                _interval(each.interval),
+                _interval(each.interval_with_trainings),
                 "-" if math.isnan(each.p_value) else f"{each.p_value:.4f}",
             ],
-            [False] * (len(folds) + 5),
+            [False] * (len(folds) + 6),
             False,
         )
         for each in comparisons
     ]
-    fewest = min(len(each.differences) for each in comparisons)
+    most = max(sum(not math.isnan(value) for value in each.differences.values()) for each in comparisons)
+    bound = [
+        f"p: Wilcoxon's signed-rank test over folds, two-sided; with {most} folds it cannot be below "
+        f"{2 / 2**most:g}."
+    ]
     return TextTable(
         title=f"difference to {comparisons[0].reference}, percentage points, by test fold",
         columns=[
@@ -87,90 +89,74 @@ def comparison_table(comparisons: Sequence[Comparison], notes: Sequence[str], co
             "metric",
             *(f"fold {fold}" for fold in folds),
             "mean",
-            f"{100 * confidence:g} % interval",
+            f"{100 * confidence:g} % interval without training variance",
+            f"{100 * confidence:g} % interval with training variance",
             "p",
         ],
         lines=lines,
         notes=[
-            "Interval: of the mean difference, bootstrap over the patients of each fold, not over trainings; "
-            "RQ, SQ and PQ only.",
-            f"p: Wilcoxon's signed-rank test over folds, two-sided; with {fewest} folds it cannot be below "
-            f"{2 / 2**fewest:g}.",
+            "Intervals are of the mean difference. Without the variance between trainings: bootstrap over "
+            "the test patients of these very trainings; RQ, SQ and PQ only. With it: t interval over folds, "
+            "corrected for shared training images (Nadeau and Bengio 2003); where folds share their test "
+            "patients, t interval of the variance over folds and of the bootstrap's over patients together.",
+            *(bound if most > 1 else []),
             *notes,
         ],
     )
 
 
-def results_csv(table: DatasetTable) -> str:
-    """Write every value of a dataset's table, a line a model, class and metric; percent with all digits.
+def _best_rows(models: Sequence[ModelFolds], metric: str) -> list[ModelFolds]:
+    """Give the rows with the highest mean among those that can be compared: of the same folds and classes."""
+    most = max(len(row.runs) for row in models)
+    complete = [row for row in models if len(row.runs) == most]
+    if len(complete) < 2 or len({_averaged_over(row, metric) for row in complete}) > 1:
+        return []
+    means = [row.summary(metric).mean for row in complete]
+    highest = max((mean for mean in means if not math.isnan(mean)), default=None)
+    return [row for row, mean in zip(complete, means, strict=True) if mean == highest]
 
-    Lines of the paper (``source`` paper) follow ours; the folds' single values are in ``fold_0``, ...
-    """
-    paper = read_paper_tables()
-    folds = [f"fold_{fold}" for fold in table.folds]
-    rows: list[list[object]] = []
-    for row in table.models:
-        for category in (None, *table.category_names):
-            for metric in METRICS:
-                own = row.values(metric) if category is None else row.values_of_category(metric, category)
-                summary = row.summary(metric, category)
-                rows.append(
-                    [
-                        table.dataset,
-                        table.synthetic,
-                        "ours",
-                        row.label,
-                        category or "",
-                        len(row.runs),
-                        "" if metric == "Dice" else row.threshold,
-                        metric,
-                        _number(summary.mean),
-                        _number(summary.deviation),
-                        *(_number(own.get(fold, math.nan)) for fold in table.folds),
-                    ]
-                )
-        published = _paper_row(table, row, paper)
-        if published is not None:
-            rows += [
-                [
-                    table.dataset,
-                    False,
-                    "paper",
-                    published.model,
-                    "",
-                    5,
-                    "" if metric == "Dice" else published.threshold,
-                    metric,
-                    mean,
-                    deviation,
-                    *[""] * len(folds),
-                ]
-                for metric, (mean, deviation) in published.values.items()
-            ]
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "dataset",
-            "synthetic",
-            "source",
-            "model",
-            "class",
-            "num_folds",
-            "iou_threshold",
-            "metric",
-            "mean",
-            "std",
-            *folds,
+
+def _averaged_over(row: ModelFolds, metric: str) -> tuple[tuple[int, str], ...]:
+    return tuple((fold, name) for fold in sorted(row.runs) for name in row.classes(metric, fold))
+
+
+def _bold_notes(models: Sequence[ModelFolds]) -> list[str]:
+    notes = []
+    most = max(len(row.runs) for row in models)
+    fewer = [row.label for row in models if len(row.runs) < most]
+    if fewer:
+        notes.append(f"Never bold, for their missing folds: {', '.join(fewer)}.")
+    complete = [row for row in models if len(row.runs) == most]
+    if len(complete) > 1:
+        differing = [
+            metric for metric in METRICS if len({_averaged_over(row, metric) for row in complete}) > 1
         ]
-    )
-    writer.writerows(rows)
-    return text.getvalue()
+        if differing:
+            notes.append(
+                f"No row is bold in {', '.join(differing)}: the rows' means are over different folds or "
+                "classes (a class without truth counts for a model that predicts it)."
+            )
+    return notes
 
 
-def _paper_row(
-    table: DatasetTable, row: ModelFolds, paper: dict[tuple[str, str], PaperRow]
+def fixed_thresholds(table: DatasetTable) -> list[str]:
+    """Give the thresholds, as text, at which all results show PQ beside the reported one."""
+    shown = [result.panoptic_quality_at for row in table.models for result in row.results.values()]
+    return [threshold for threshold in shown[0] if all(threshold in each for each in shown)]
+
+
+def _at(row: ModelFolds, threshold: str, category: str | None = None) -> Summary:
+    return Summary.of(list(row.quality_at(float(threshold), category).values()))
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "-" if bounds is None else f"{_signed(bounds[0])} to {_signed(bounds[1])}"
+
+
+def paper_row(
+    table: DatasetTable, row: ModelFolds, paper: Mapping[tuple[str, str], PaperRow]
 ) -> PaperRow | None:
+    """Find the paper's row of a model; None unless dataset, classes and experiment are the paper's."""
     experiment = next(iter(row.runs.values())).identity.experiment
     if row.model != "trained" or table.synthetic or experiment is None:
         return None
@@ -180,8 +166,8 @@ def _paper_row(
     return paper.get((table.dataset, experiment))
 
 
-def _threshold_notes(table: DatasetTable, paper: dict[tuple[str, str], PaperRow]) -> list[str]:
-    published = [(row, _paper_row(table, row, paper)) for row in table.models]
+def _threshold_notes(table: DatasetTable, paper: Mapping[tuple[str, str], PaperRow]) -> list[str]:
+    published = [(row, paper_row(table, row, paper)) for row in table.models]
     other = {
         its.threshold for row, its in published if its and not math.isclose(its.threshold, row.threshold)
     }
@@ -191,11 +177,16 @@ def _threshold_notes(table: DatasetTable, paper: dict[tuple[str, str], PaperRow]
     ]
 
 
-def _paper_line(published: PaperRow) -> Line:
+def _paper_line(published: PaperRow, fixed: Sequence[str]) -> Line:
     values = [
         f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in map(published.values.__getitem__, METRICS)
     ]
-    cells = [f"  paper: {published.model}", "5/5", f"{published.threshold:.2f}", *values]
+    # Of the fixed thresholds the paper gives at most one.
+    also = [
+        values[list(METRICS).index("PQ")] if math.isclose(float(each), published.threshold) else ""
+        for each in fixed
+    ]
+    cells = [f"  paper: {published.model}", "5/5", f"{published.threshold:.2f}", *values, *also]
     return Line(cells, [False] * len(cells), True)
 
 
@@ -209,7 +200,3 @@ def _percent(summary: Summary, row: ModelFolds) -> str:
 
 def _signed(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:+.2f}"
-
-
-def _number(value: float) -> object:
-    return "" if math.isnan(value) else 100 * value

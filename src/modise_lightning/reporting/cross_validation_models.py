@@ -75,6 +75,11 @@ class ModelFolds:
         """
         return {fold: result.at(self.threshold)[METRICS[metric]] for fold, result in self.results.items()}
 
+    def classes(self, metric: str, fold: int) -> list[str]:
+        """Give the classes that a metric's mean is over in a fold: those in which it is defined."""
+        names = self.results[fold].category_names
+        return [name for name in names if not math.isnan(self.values_of_category(metric, name)[fold])]
+
     def values_of_category(self, metric: str, category: str) -> dict[int, float]:
         """Give a metric of a single class of each fold at the threshold."""
         found = {}
@@ -82,6 +87,15 @@ class ModelFolds:
             values = getattr(result, f"{METRICS[metric]}_by_category")[category]
             found[fold] = values if metric == "Dice" else values[threshold_index(result, self.threshold)]
         return found
+
+    def quality_at(self, threshold: float, category: str | None = None) -> dict[int, float]:
+        """Give PQ of each fold at any threshold that was evaluated, of all classes or of one."""
+        return {
+            fold: (
+                result.panoptic_quality if category is None else result.panoptic_quality_by_category[category]
+            )[threshold_index(result, threshold)]
+            for fold, result in self.results.items()
+        }
 
     def summary(self, metric: str, category: str | None = None) -> Summary:
         """Summarise a metric over the folds, of all classes or of one."""

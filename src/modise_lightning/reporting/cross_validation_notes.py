@@ -54,6 +54,12 @@ def _dataset_notes(identity: RunIdentity, models: Sequence[ModelFolds]) -> list[
         classes = ", ".join(paper.category_names)
         notes.append(f"The classes are not the paper's ({classes}): its rows are left out.")
         return notes
+    if identity.matching != "panopticapi":
+        how = identity.matching or "in a way that the results do not name"
+        notes.append(
+            f"Segments were matched {how}, the paper's as panopticapi does: below T 0.5 only AP and Dice are "
+            "comparable with its rows (metrics.matching=panopticapi)."
+        )
     for row in models:
         own = next(iter(row.runs.values())).identity
         if row.model != "trained":

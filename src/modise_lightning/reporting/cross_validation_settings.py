@@ -36,6 +36,7 @@ class RunSettings(BaseModel):
     threshold_limit: Annotated[float, Field(ge=0, lt=1)]
     same_fold: Literal["error", "latest"]
     num_folds: Annotated[int, Field(ge=1)]
+    may_differ: list[str]
 
     @classmethod
     def check(cls, values: object) -> Self:

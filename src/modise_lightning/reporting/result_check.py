@@ -30,6 +30,16 @@ def check_result(result: EvaluationResult) -> None:
         raise ValueError(f"best_threshold: {result.best_threshold} is none of thresholds")
     if result.num_images < 0:
         raise ValueError("num_images: expected a number that is not negative")
+    for key, value in result.panoptic_quality_at.items():
+        shown = [
+            quality for t, quality in zip(thresholds, result.panoptic_quality, strict=False) if str(t) == key
+        ]
+        if not shown:
+            raise ValueError(f"panoptic_quality_at: {key!r} is none of thresholds")
+        if not (value == shown[0] or (math.isnan(value) and math.isnan(shown[0]))):
+            raise ValueError(
+                f"panoptic_quality_at.{key}: {value} is not the panoptic_quality there, {shown[0]}"
+            )
     _check_values("dice", [result.dice], 1)
     for curve in _CURVES:
         _check_values(curve, getattr(result, curve), len(thresholds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from modise_lightning.json_text import parse_json
 from modise_lightning.reporting.files import write_json_atomically
 
 T = TypeVar("T")
+Setting = bool | int | float | str | None
 
 
 class Storable(Protocol):
@@ -42,6 +43,8 @@ class RunIdentity:
         data_split: ``folds``, or ``official``: every fold's test images are the same.
         split: Which images were evaluated: train, validation, test or all.
         fold: The test fold.
+        measurement: Other settings that change a number, by their key in the configuration; empty where they
+            are not known.
     """
 
     name: str
@@ -56,6 +59,7 @@ class RunIdentity:
     num_dataset_images: int | None = None
     num_folds: int | None = None
     data_split: str = "folds"
+    measurement: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class _Content(BaseModel):
     num_dataset_images: PositiveInt | None = None
     num_folds: PositiveInt | None = None
     data_split: str = "folds"
+    measurement: dict[str, Setting] = {}
     results: dict[str, dict[str, Any]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rich.table import Table
@@ -58,6 +58,11 @@ class Result(Protocol):
         """Pooled over the images."""
         ...
 
+    @property
+    def panoptic_quality_at(self) -> dict[str, float]:
+        """At the fixed thresholds, by threshold."""
+        ...
+
     def at(self, threshold: float) -> dict[str, float]:
         """Means over the classes at one threshold."""
         ...
@@ -82,6 +87,9 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
     """
     images = sorted({result.num_images for result in results.values()})
     caption = f"{' / '.join(map(str, images))} images; in percent, at the IoU threshold T with the best PQ"
+    fixed = next(iter(results.values())).panoptic_quality_at
+    if fixed:
+        caption += "; PQ also at the fixed T that are named"
     # As Text, because names may hold brackets, which are markup in plain strings.
     table = Table(
         title=Text(title, style="bold"),
@@ -93,19 +101,24 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
     table.add_column("T", justify="right")
     for column in _COLUMNS.values():
         table.add_column(column, justify="right")
+    for threshold in fixed:
+        table.add_column(f"PQ {threshold}", justify="right")
     for position, (model, result) in enumerate(results.items()):
         means = result.at(result.best_threshold)
         cells = [_percent(means[name]) for name in _COLUMNS]
+        cells += [_percent(result.panoptic_quality_at.get(threshold, math.nan)) for threshold in fixed]
         style = "bold" if position == 0 else None
         table.add_row(Text(model), f"{result.best_threshold:.2f}", *cells, style=style)
         if position == 0:
             for category in result.category_names:
-                table.add_row(Text(f"  {category}"), "", *_category_cells(result, category), style="dim")
+                table.add_row(
+                    Text(f"  {category}"), "", *_category_cells(result, category, list(fixed)), style="dim"
+                )
             table.add_section()
     return table
 
 
-def _category_cells(result: Result, category: str) -> list[str]:
+def _category_cells(result: Result, category: str, fixed: Sequence[str]) -> list[str]:
     index = min(
         range(len(result.thresholds)), key=lambda index: abs(result.thresholds[index] - result.best_threshold)
     )
@@ -118,6 +131,13 @@ def _category_cells(result: Result, category: str) -> list[str]:
     return [
         *(_percent(curve[category][index]) for curve in curves),
         _percent(result.dice_by_category[category]),
+        *(
+            _percent(value)
+            for threshold, value in zip(
+                result.thresholds, result.panoptic_quality_by_category[category], strict=True
+            )
+            if str(threshold) in fixed
+        ),
     ]
 
 

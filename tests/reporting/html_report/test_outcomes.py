@@ -18,7 +18,7 @@ from report_runs import SCENES, Image, images_of, random_scenes
 def outcomes_of(folder: Path, images: list[Image], threshold: float) -> list[ImageOutcome]:
     write_run_of(folder, identity("m", 0), NAMES, images)
     records = read_records(folder / "records" / "trained")
-    return image_outcomes(records, fold=3, category_names=NAMES, threshold=threshold, matching="hungarian")
+    return image_outcomes(records, fold=3, category_names=NAMES, threshold=threshold, matching="panopticapi")
 
 
 def matched_ious(
@@ -81,7 +81,7 @@ def test_random_images_are_counted_as_their_masks_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threshold", [0.1, 0.4, 0.7])
 def test_they_add_up_to_the_panoptic_quality(threshold: float, tmp_path: Path) -> None:
-    result = write_measured_run(tmp_path, "m", 0, 1, num_images=30)
+    result = write_measured_run(tmp_path, "m", 0, 1, num_images=30, matching="hungarian")
     outcomes = image_outcomes(
         read_records(tmp_path / "records" / "trained"),
         fold=0,

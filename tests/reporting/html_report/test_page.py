@@ -148,8 +148,9 @@ def test_a_table_of_one_fold_has_the_numbers_of_the_results(runs: Runs, root: El
     result = next(iter(table.models[0].results.values()))
     index = result.thresholds.index(0.3)
     (shown,) = with_class(root, "numbers")
+    fixed = ["PQ 0.1", "PQ 0.25", "PQ 0.5"]
     columns = [text(each) for each in shown.find("thead").iter("th")]
-    assert columns == ["model", "fold", "images", "T", "PQ", "RQ", "SQ", "AP", "Dice"]
+    assert columns == ["model", "fold", "images", "T", "PQ", "RQ", "SQ", "AP", "Dice", *fixed]
     rows = [[text(cell) for cell in line] for line in shown.find("tbody")]
     means = [
         result.panoptic_quality[index],
@@ -157,6 +158,7 @@ def test_a_table_of_one_fold_has_the_numbers_of_the_results(runs: Runs, root: El
         result.segmentation_quality[index],
         result.average_precision[index],
         result.dice,
+        *(result.panoptic_quality[result.thresholds.index(t)] for t in (0.1, 0.25, 0.5)),
     ]
     assert rows[0] == [table.models[0].label, "1", "6", "0.30", *(f"{100 * value:.2f}" for value in means)]
     for row, name in zip(rows[1:], NAMES, strict=True):
@@ -166,6 +168,10 @@ def test_a_table_of_one_fold_has_the_numbers_of_the_results(runs: Runs, root: El
             result.segmentation_quality_by_category[name][index],
             result.average_precision_by_category[name][index],
             result.dice_by_category[name],
+            *(
+                result.panoptic_quality_by_category[name][result.thresholds.index(t)]
+                for t in (0.1, 0.25, 0.5)
+            ),
         ]
         assert row == [name, "", "", "", *(f"{100 * value:.2f}" for value in values)]
 

@@ -47,10 +47,12 @@ def draw_threshold_ablation(table: DatasetTable) -> Figure:
         table: Of one dataset.
     """
     data = threshold_ablation_data(table)
+    matching = next(iter(table.models[0].runs.values())).identity.matching or "not known"
     caption = caption_of(table).of(
         "Threshold ablation",
         fold_note(table),
-        "Filled markers: the threshold that the tables report. SQ of a class without a match is 0.",
+        "Filled markers: the threshold that the tables report. SQ of a class without a match is 0. "
+        f"Matching below 0.5: {matching}.",
     )
     labels = [row.label for row in table.models]
     with figure_style():

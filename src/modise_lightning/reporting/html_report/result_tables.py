@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from modise_lightning.reporting.cross_validation import DatasetTable
 from modise_lightning.reporting.cross_validation_comparison import compare_models
-from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
+from modise_lightning.reporting.cross_validation_layout import (
+    comparison_table,
+    fixed_thresholds,
+    result_table,
+)
 from modise_lightning.reporting.cross_validation_models import ModelFolds
 from modise_lightning.reporting.cross_validation_settings import ComparisonSettings
 from modise_lightning.reporting.text_table import Line, TextTable
@@ -34,27 +39,38 @@ def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[T
 
 
 def _single_fold_table(table: DatasetTable) -> TextTable:
+    fixed = fixed_thresholds(table)
     lines = []
     for row in table.models:
         (fold,) = row.runs
-        values = [_percent(row.values(metric)[fold]) for metric in _METRICS]
+        values = [
+            *(_percent(row.values(metric)[fold]) for metric in _METRICS),
+            *(_percent(row.quality_at(float(threshold))[fold]) for threshold in fixed),
+        ]
         tested = str(row.results[fold].num_images)
         lines.append(
-            Line([row.label, str(fold), tested, f"{row.threshold:.2f}", *values], [False] * 9, False)
+            Line(
+                [row.label, str(fold), tested, f"{row.threshold:.2f}", *values],
+                [False] * (4 + len(values)),
+                False,
+            )
         )
-        lines += [_category_line(row, fold, name) for name in table.category_names]
+        lines += [_category_line(row, fold, name, fixed) for name in table.category_names]
     synthetic = ", SYNTHETIC" if table.synthetic else ""
     return TextTable(
         title=f"{table.dataset}{synthetic}: mean over classes, and each class, in percent",
-        columns=["model", "fold", "images", "T", *_METRICS],
+        columns=["model", "fold", "images", "T", *_METRICS, *(f"PQ {threshold}" for threshold in fixed)],
         lines=lines,
         notes=list(table.notes),
     )
 
 
-def _category_line(row: ModelFolds, fold: int, category: str) -> Line:
-    values = [_percent(row.values_of_category(metric, category)[fold]) for metric in _METRICS]
-    return Line([f"  {category}", "", "", "", *values], [False] * 9, True)
+def _category_line(row: ModelFolds, fold: int, category: str, fixed: Sequence[str]) -> Line:
+    values = [
+        *(_percent(row.values_of_category(metric, category)[fold]) for metric in _METRICS),
+        *(_percent(row.quality_at(float(threshold), category)[fold]) for threshold in fixed),
+    ]
+    return Line([f"  {category}", "", "", "", *values], [False] * (4 + len(values)), True)
 
 
 def _percent(value: float) -> str:
