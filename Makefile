@@ -28,9 +28,10 @@ lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# In site/, which opens without a server or a network; a broken link or an unknown name is an error.
+# In site/, which opens without a server or a network; a broken link or an unknown name is an error (not with
+# --quiet, which would hide warnings from --strict).
 docs: environment
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 environment: $(ENVIRONMENT)/complete
 

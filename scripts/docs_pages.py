@@ -38,6 +38,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Settings": [{title: page} for title, page, _ in setting_pages()]},
         {"Python": [{title: page} for title, page, _ in package_pages()]},
     ]
+    if not (REPOSITORY / "docs" / "metrics.md").is_file():
+        explanation = next(section for section in nav if "Explanation" in section)["Explanation"]
+        explanation.remove({"The metrics": "metrics.md"})
     return config
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -120,7 +121,7 @@ class _Addresses(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=REPOSITORY,
         env=ENVIRONMENT,
         capture_output=True,
@@ -128,6 +129,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=300,
     )
     assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
     return folder
 
 
@@ -170,3 +172,44 @@ def test_every_module_is_in_the_reference(site: Path) -> None:
         parts = file.relative_to(package.parent).with_suffix("").parts
         if parts[-1] != "__init__":
             assert f'id="{".".join(parts)}"' in text
+
+
+@pytest.mark.xdist_group("documentation")
+def test_the_search_finds_a_page_without_a_server(site: Path) -> None:
+    probe = [sys.executable, "-c", "import PySide6.QtWebEngineWidgets"]
+    tried = subprocess.run(probe, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no headless Chromium: {tried.stderr.strip().splitlines()[-1]}")
+    search = """
+        document.querySelector('[data-md-toggle=search]').click();
+        const query = document.querySelector('[data-md-component=search-query]');
+        query.focus();
+        query.value = 'captioner';
+        query.dispatchEvent(new Event('keyup'));
+        query.dispatchEvent(new Event('input'));
+        0
+    """
+    count = "document.querySelectorAll('.md-search-result__item').length"
+    # A key that changes nothing lets a tenth of a second pass.
+    actions = [["run", search], *[["key", "Shift"], ["run", count]] * 60]
+    shown = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).parent / "browser_process.py"),
+            str(site / "index.html"),
+            json.dumps(actions),
+        ],
+        env={
+            **os.environ,
+            "QT_QPA_PLATFORM": "offscreen",
+            "QTWEBENGINE_DISABLE_SANDBOX": "1",
+            "QTWEBENGINE_CHROMIUM_FLAGS": "--disable-gpu",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert shown.returncode == 0, shown.stderr
+    seen = json.loads(shown.stdout.splitlines()[-1])
+    assert seen["values"][-1] > 3, seen["messages"]
+    assert {address.split(":")[0] for address in seen["addresses"]} <= {"file", "data", "blob", "about"}
