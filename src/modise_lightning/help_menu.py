@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -102,18 +101,14 @@ def purpose_of(file: Traversable) -> str:
 
 
 def _folders(root: DictConfig) -> list[Traversable]:
-    """Give the folders that Hydra searches, those of plug-ins too."""
-    return list(_existing(str(source.path) for source in root.hydra.runtime.config_sources if source.path))
-
-
-def _existing(places: Iterator[str]) -> Iterator[Traversable]:
-    for place in places:
-        scheme, _, path = place.rpartition("://")
-        if scheme == "pkg":
-            if not path.startswith("hydra"):
-                yield importlib.resources.files(path)
-        elif scheme in ("", "file"):
-            yield Path(path)
+    """Give the folders that Hydra searches, those of plug-ins too, but not Hydra's own."""
+    folders: list[Traversable] = []
+    for source in root.hydra.runtime.config_sources:
+        if source.schema == "file":
+            folders.append(Path(source.path))
+        elif source.schema == "pkg" and source.path.split(".")[0] != "hydra":
+            folders.append(importlib.resources.files(source.path))
+    return folders
 
 
 def _primary(root: DictConfig) -> Traversable:
