@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -99,6 +100,35 @@ def test_commands_compose(command: str, monkeypatch: pytest.MonkeyPatch) -> None
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = compose(module.rpartition(".")[2], overrides=overrides, return_hydra_config=True)
     assert "output_dir" in config
+
+
+def test_the_backbone_on_the_page_runs() -> None:
+    import torch
+
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/own_backbone.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    backbone = names["Convolutions"](channels=[4, 8, 12, 16])
+    levels = backbone(torch.rand(2, 3, 64, 96), None)
+    shapes = [tuple(level.shape) for level in (levels.s2, levels.s3, levels.s4, levels.s5)]
+    assert shapes == [(2, 4, 16, 24), (2, 8, 8, 12), (2, 12, 4, 6), (2, 16, 2, 3)]
+    assert backbone.learning_rate_multiplier == 1.0
+
+
+def test_errors_that_are_explained_exist() -> None:
+    """Quotations in bold are messages; what varies in them is dots, numbers or in quotation marks."""
+    explained = re.findall(r"\*\*`([^`]+)`\*\*", (REPOSITORY / "docs/faq.md").read_text())
+    assert len(explained) > 15
+    files = (REPOSITORY / "src").rglob("*.py")
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(file.read_text() for file in files))
+    for message in (" ".join(quoted.split()) for quoted in explained):
+        if message.startswith("Could not"):
+            continue  # Hydra's; told by tests of the commands
+        fixed = re.split(r"\.\.\.|'[^']*'|\d+|\b(?:nan|float)\b|^[\w.]+: ", message)
+        parts = [part.strip(" ():,;") for part in fixed if len(part.strip(" ():,;")) > 3]
+        assert parts
+        for part in parts:
+            assert part in source, f"{message}: no message says {part!r}"
 
 
 class _Addresses(HTMLParser):
