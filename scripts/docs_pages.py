@@ -140,8 +140,9 @@ def _cell(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep text from being read as Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|$])", r"\\\1", text)
+    """Keep text from being read as HTML, a column, a link or emphasis; code in backticks stays code."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
+    return re.sub(r"([\\*_\[\]])", r"\\\1", text)
 
 
 def package_pages() -> list[tuple[str, str, str]]:

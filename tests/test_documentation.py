@@ -221,7 +221,7 @@ def test_the_search_finds_a_page_without_a_server(site: Path) -> None:
     """
     count = "document.querySelectorAll('.md-search-result__item').length"
     # A key that changes nothing lets a tenth of a second pass.
-    actions = [["run", search], *[["key", "Shift"], ["run", count]] * 60]
+    actions = [["run", search], *[["key", "Shift"], ["run", count]] * 40]
     shown = subprocess.run(
         [
             sys.executable,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def _hydra_forgets() -> Iterator[None]:
     HydraConfig.instance().cfg = None
 
 
+@cache
 def shown_help(command: str, *overrides: str) -> str:
     register_menu()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

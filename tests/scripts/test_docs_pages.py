@@ -28,7 +28,7 @@ def load(name: str) -> ModuleType:
         ("a: # of all\n  b: x # one\n", ["| `group.a` | | of all |", "| `group.a.b` | `x` | one |"]),
         ("a:\n  - name: x # not of a\n", ["| `group.a` | *in the file below* |  |"]),
         ("defaults:\n  - base\nlast: null", ["| `group.last` | `null` |  |"]),
-        ("a: 'x|y' # <b> or *c*\n", ["| `group.a` | `'x\\|y'` | \\<b\\> or \\*c\\* |"]),
+        ("a: 'x|y' # <b> | *c* or ${d}\n", ["| `group.a` | `'x\\|y'` | &lt;b> &#124; \\*c\\* or ${d} |"]),
         ("# nothing\n", []),
     ],
 )
