@@ -1,15 +1,21 @@
-# make train, make test, make fuzz: each makes the environment first if it is not there.
+# make train, make test, make docs, ...: each makes the environment first if it is not there.
 PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: train test fuzz lint environment clean
+.PHONY: train test coverage fuzz lint docs environment clean
 
 train: environment
 	$(BIN)/python -m modise_lightning.train $(ARGS)
 
+# One of the tests builds the documentation as make docs does.
 test: environment lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Lines and branches that the tests run, those of their commands too, by file and by folder.
+coverage: environment
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(ARGS)
+	$(BIN)/python scripts/coverage_by_room.py
 
 # Mutated files of every kind for the readers; findings go to outputs/fuzzing.
 SECONDS ?= 60
@@ -22,6 +28,11 @@ lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# In site/, which opens without a server or a network; a broken link or an unknown name is an error (not with
+# --quiet, which would hide warnings from --strict).
+docs: environment
+	$(BIN)/mkdocs build --strict
+
 environment: $(ENVIRONMENT)/complete
 
 # Marked complete only after pip succeeded, so that an interrupted installation is repeated.
@@ -31,4 +42,4 @@ $(ENVIRONMENT)/complete: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(ENVIRONMENT) dist
+	rm -rf $(ENVIRONMENT) dist site

@@ -52,6 +52,7 @@ KNOW_HYDRA = {
     "figures",
     "report",
     "command_line",
+    "help_menu",
     "assembly",
     "stored_config",
     "resuming",
@@ -115,6 +116,7 @@ def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
             assert root[0] in light or root[:2] in (
                 ["modise_lightning", "command_line"],
                 ["modise_lightning", "errors"],
+                ["modise_lightning", "help_menu"],
                 ["modise_lightning", "interruption"],
             )
 

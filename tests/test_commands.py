@@ -1,4 +1,4 @@
-"""The commands answer quickly, from any directory, from a checkout and from an installed wheel."""
+"""The commands answer quickly, from any directory."""
 
 import os
 import subprocess
@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
 COMMANDS = ["train", "evaluate", "predict", "prepare", "tables", "figures", "report"]
 
 
-def run(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -59,32 +56,3 @@ def test_a_wrong_word_ends_with_a_helpful_line(arguments: list[str], message: st
     assert answer.returncode != 0
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
-
-
-def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
-    built = run(
-        "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path), str(REPOSITORY), folder=tmp_path
-    )
-    assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    site = tmp_path / "site"
-    arguments = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(site),
-        str(wheel),
-    ]
-    installed = run(*arguments, folder=tmp_path)
-    assert installed.returncode == 0, installed.stderr
-    templates = site / "modise_lightning" / "reporting" / "html_report" / "templates"
-    assert len(list(templates.iterdir())) == 4
-    where = run("-c", "import modise_lightning; print(modise_lightning.__file__)", folder=tmp_path, path=site)
-    assert where.stdout.startswith(str(site))
-    shown = run("-m", "modise_lightning.train", "--cfg", "job", folder=tmp_path, path=site)
-    assert shown.returncode == 0, shown.stderr
-    assert "modise_lightning.optimization.OptimizerFactory" in shown.stdout

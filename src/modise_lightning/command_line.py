@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from modise_lightning.errors import UserError
+from modise_lightning.help_menu import register_menu
 from modise_lightning.interruption import INTERRUPTED, Terminated, end_by_exception, is_interruption
 
 # What a file system or its owner refuses, which is no mistake of the program.
@@ -58,6 +59,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     # Lets exceptions through: Hydra shows a traceback for a folder that it cannot make.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     end_by_exception()
+    register_menu()
 
     def guarded(config: DictConfig) -> None:
         try:

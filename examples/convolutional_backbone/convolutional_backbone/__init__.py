@@ -1,0 +1,1 @@
+"""A backbone of four convolutions, chosen by its configuration: the smallest plug-in there is."""

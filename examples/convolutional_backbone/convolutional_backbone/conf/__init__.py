@@ -1,0 +1,1 @@
+"""Configurations that Hydra finds with hydra.searchpath."""
