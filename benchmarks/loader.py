@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from modise_lightning.data.datamodule import PanopticDataModule
-from modise_lightning.data.folds import assign_folds
-from modise_lightning.data.prepared import write_entry, write_index
-from modise_lightning.data.prepared_dataset import PreparedDataset
-from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.data.loading.datamodule import PanopticDataModule
+from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.prepared.dataset import PreparedDataset
+from modise_lightning.data.prepared.writing import write_entry, write_index
 from modise_lightning.structures import Category, ImageRecord
 
 HEIGHT, WIDTH, BATCH_SIZE = 2000, 1000, 4

@@ -22,11 +22,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from modise_lightning.data.cdd_cesm import CddCesmPreparer
-from modise_lightning.data.cdd_cesm_tables import read_regions
-from modise_lightning.data.parallel import available_cores
-from modise_lightning.data.report import PreparationReport, render
-from modise_lightning.data.via_shapes import bounds
+from modise_lightning.data.preparation.parallel import available_cores
+from modise_lightning.data.preparation.report import PreparationReport, render
+from modise_lightning.data.preparation.via_shapes import bounds
+from modise_lightning.data.sources.cdd_cesm.preparer import CddCesmPreparer
+from modise_lightning.data.sources.cdd_cesm.tables import read_regions
 from prepare_vindr_mammo import ProcessTreeSampler
 
 HEIGHT, WIDTH = 2000, 1000

@@ -22,10 +22,10 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from rich.console import Console
 from rich.table import Table
 
-from modise_lightning.data.box_to_mask import BoxToMask
-from modise_lightning.data.parallel import available_cores
-from modise_lightning.data.vindr_mammo import VinDrMammoPreparer
-from modise_lightning.data.vindr_mammo_selection import NAMES
+from modise_lightning.data.preparation.box_to_mask import BoxToMask
+from modise_lightning.data.preparation.parallel import available_cores
+from modise_lightning.data.sources.vindr_mammo.preparer import VinDrMammoPreparer
+from modise_lightning.data.sources.vindr_mammo.selection import NAMES
 
 HEIGHT, WIDTH = 3518, 2800
 CENTER, RADIUS = (1500, 900), 180  # y and x of the lesion in pixels

@@ -11,7 +11,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     # Only now, so that --help is quick.
-    from modise_lightning.reporting.wandb_workspace import describe_workspace
+    from modise_lightning.reporting.wandb.workspace import describe_workspace
 
     print(describe_workspace(arguments.entity, arguments.project).save().url)
 

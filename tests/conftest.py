@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from omegaconf import DictConfig, open_dict
 
-from modise_lightning.command_line import config_directory
+from modise_lightning.configuration.command_line import config_directory
 from tiny_runs import phantom_overrides
 
 REPOSITORY = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cross_validation_runs import identity, write_run_of
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.cross_validation import DatasetTable, make_tables
-from modise_lightning.reporting.cross_validation_runs import FinishedRun, find_runs
+from modise_lightning.reporting.cross_validation.runs import FinishedRun, find_runs
+from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
 from modise_lightning.reporting.html_report.gallery import PredictionStream
 from modise_lightning.reporting.html_report.page import make_report, render_report
 from modise_lightning.reporting.html_report.settings import ReportSettings

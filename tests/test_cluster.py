@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from modise_lightning.command_line import config_directory
+from modise_lightning.configuration.command_line import config_directory
 from tiny_runs import ONE_STEP, phantom_overrides
 
 

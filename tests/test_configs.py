@@ -7,8 +7,8 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from modise_lightning.command_line import config_directory
-from modise_lightning.config_check import check_config
+from modise_lightning.configuration.command_line import config_directory
+from modise_lightning.configuration.config_check import check_config
 from modise_lightning.metrics.records import read_records
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from modise_lightning.command_line import config_directory
+from modise_lightning.configuration.command_line import config_directory
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(

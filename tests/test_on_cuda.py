@@ -10,13 +10,13 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from modise_lightning.assembly import load_trained
-from modise_lightning.checkpoint import read_checkpoint
-from modise_lightning.data.images import read_image_file
+from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.data.images.reading import read_image_file
 from modise_lightning.losses.criterion import SetCriterion
-from modise_lightning.prediction import Predictor
+from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
 from modise_lightning.train import train
+from modise_lightning.training.checkpoint import read_checkpoint
 from tiny_runs import ONE_STEP, phantom_overrides
 
 pytestmark = pytest.mark.cuda

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import modise_lightning
-from modise_lightning.command_line import config_directory
+from modise_lightning.configuration.command_line import config_directory
 
 REPOSITORY = Path(__file__).parents[1]
 # One worker of pytest-xdist builds once for them all.
@@ -80,7 +80,7 @@ def test_the_installed_wheel_runs_with_its_configuration(site: Path, tmp_path: P
     assert place.startswith(str(site))
     assert versions.split() == [modise_lightning.__version__] * 2
     shown = run("-m", "modise_lightning.train", "--cfg", "job", folder=tmp_path, path=site)
-    assert "modise_lightning.optimization.OptimizerFactory" in shown
+    assert "modise_lightning.training.optimization.OptimizerFactory" in shown
 
 
 def test_installed_plug_ins_are_found(site: Path, tmp_path: Path) -> None:

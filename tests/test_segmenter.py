@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from modise_lightning.assembly import build_segmenter
+from modise_lightning.configuration.assembly import build_segmenter
 from modise_lightning.errors import UserError
 from modise_lightning.segmenter import Segmenter
 

@@ -15,13 +15,13 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from modise_lightning.assembly import load_trained
-from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
+from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records import read_records
 from modise_lightning.predict import predict
 from modise_lightning.train import train
+from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint
 from tiny_runs import ONE_STEP, phantom_overrides
 
 Compose = Callable[..., DictConfig]
@@ -42,7 +42,7 @@ def trained(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run folder of two epochs."""
     from hydra import compose, initialize_config_dir
 
-    from modise_lightning.command_line import config_directory
+    from modise_lightning.configuration.command_line import config_directory
 
     folder = tmp_path_factory.mktemp("run")
     overrides = [*phantom_overrides(phantom_root), *TWO_EPOCHS, f"output_dir={folder}", "name=two-epochs"]
@@ -135,7 +135,7 @@ def test_the_best_checkpoint_holds_weights_and_cannot_be_resumed(
 
 
 def test_training_changes_what_is_trained_and_nothing_else(trained: Path, phantom_root: Path) -> None:
-    from modise_lightning.assembly import build_segmenter
+    from modise_lightning.configuration.assembly import build_segmenter
 
     module, config, _ = load_trained(trained / "checkpoints" / "best.ckpt", {})
     fresh = dict(build_segmenter(config).named_parameters())
@@ -325,7 +325,7 @@ def test_a_loss_that_is_no_number_ends_the_run_without_a_checkpoint(
 def test_the_diffusion_model_gets_no_gradient_and_the_captioner_does(
     phantom_root: Path, compose_config: Compose, tmp_path: Path
 ) -> None:
-    from modise_lightning.assembly import build_data, build_module, build_segmenter
+    from modise_lightning.configuration.assembly import build_data, build_module, build_segmenter
 
     config = compose_config("train", [*phantom_overrides(phantom_root), *ONE_STEP], tmp_path)
     data = build_data(config)

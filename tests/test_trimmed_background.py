@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 import modise_lightning
-from modise_lightning.assembly import build_data, build_module, build_segmenter
 from modise_lightning.callbacks.pictures import PredictionPictures
 from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
-from modise_lightning.data.background import find_breast
-from modise_lightning.data.datamodule import collate
-from modise_lightning.data.transforms import EvaluationTransform
-from modise_lightning.lightning_module import SegmentationModule
-from modise_lightning.prediction import Predictor
+from modise_lightning.configuration.assembly import build_data, build_module, build_segmenter
+from modise_lightning.data.images.background import find_breast
+from modise_lightning.data.loading.datamodule import collate
+from modise_lightning.data.loading.transforms import EvaluationTransform
+from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.comparison import _draw_cells as draw_cells
 from modise_lightning.reporting.export import export_prediction
@@ -36,6 +35,7 @@ from modise_lightning.structures import (
     PanopticSegmentation,
     Prediction,
 )
+from modise_lightning.training.lightning_module import SegmentationModule
 from tiny_runs import ONE_STEP, phantom_overrides
 
 Compose = Callable[..., DictConfig]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from modise_lightning.backbones.diffusion import DiffusionBackbone
 from modise_lightning.backbones.frozen_execution import FrozenExecution
-from modise_lightning.command_line import config_directory, instantiate
+from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import PanopticSegmentation

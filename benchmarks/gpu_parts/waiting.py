@@ -21,9 +21,9 @@ from gpu_parts.models import (
 from gpu_parts.record import Part
 from gpu_parts.timing import median_seconds
 from loader import CATEGORIES, write_dataset
-from modise_lightning.data.datamodule import PanopticDataModule
-from modise_lightning.data.prepared_dataset import PreparedDataset
-from modise_lightning.data.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.data.loading.datamodule import PanopticDataModule
+from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.structures import SegmenterOutput
 
 

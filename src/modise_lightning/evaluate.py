@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import instantiate, run_command
+from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,17 +19,17 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     import lightning
     from rich.console import Console
 
-    from modise_lightning.assembly import build_data, build_metrics, load_trained
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
-    from modise_lightning.config_check import check_config
+    from modise_lightning.configuration.assembly import build_data, build_metrics, load_trained
+    from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.data.datamodule import SPLITS
+    from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
     from modise_lightning.reporting.results import write_results
-    from modise_lightning.reporting.table import render_results
-    from modise_lightning.run_identity import run_identity
+    from modise_lightning.reporting.text_tables.results import render_results
 
     quieten_libraries()
     check_config(config)

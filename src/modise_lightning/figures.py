@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.configuration.command_line import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from modise_lightning.reporting.cross_validation_runs import FinishedRun
+    from modise_lightning.reporting.cross_validation.runs import FinishedRun
     from modise_lightning.reporting.figures.qualitative_grid import PredictedImages
 
 
@@ -30,10 +30,10 @@ def figures(config: DictConfig) -> list[Path]:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from modise_lightning.config_check import check_config
+    from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.reporting.cross_validation import gather_tables
-    from modise_lightning.reporting.cross_validation_files import file_names
+    from modise_lightning.reporting.cross_validation.files import file_names
+    from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.figures.all_figures import make_figures
     from modise_lightning.reporting.figures.files import write_figure
     from modise_lightning.reporting.figures.settings import FigureSettings
@@ -44,7 +44,7 @@ def figures(config: DictConfig) -> list[Path]:
     tables = gather_tables(settings)
 
     def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictedImages:
-        from modise_lightning.checkpoint_predictions import predict_images  # the whole network
+        from modise_lightning.prediction.from_checkpoints import predict_images  # the whole network
 
         grid = settings.qualitative_grid
         return predict_images(

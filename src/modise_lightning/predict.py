@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.configuration.command_line import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +27,12 @@ def predict(config: DictConfig) -> list[Path]:
     from rich.console import Console
     from rich.progress import track
 
-    from modise_lightning.assembly import categories_of, load_trained
-    from modise_lightning.config_check import check_config
+    from modise_lightning.configuration.assembly import categories_of, load_trained
+    from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.data.images import find_images, read_image_file
+    from modise_lightning.data.images.reading import find_images, read_image_file
     from modise_lightning.errors import PartlyDoneError, UserError
-    from modise_lightning.prediction import Predictor
+    from modise_lightning.prediction.predictor import Predictor
     from modise_lightning.reporting.export import choose_stems, export_prediction
 
     quieten_libraries()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import instantiate, run_command
+from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from omegaconf import DictConfig
 
-    from modise_lightning.data.prepared_dataset import PreparedDataset
-    from modise_lightning.data.report import PreparationReport
-    from modise_lightning.reporting.contact_sheet import ContactSheetImage
+    from modise_lightning.data.preparation.report import PreparationReport
+    from modise_lightning.data.prepared.dataset import PreparedDataset
+    from modise_lightning.reporting.pictures.contact_sheet import ContactSheetImage
 
 
 def prepare(config: DictConfig) -> PreparationReport:
@@ -32,13 +32,13 @@ def prepare(config: DictConfig) -> PreparationReport:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from modise_lightning.config_check import check_config
-    from modise_lightning.data.categories import categories_from_config
-    from modise_lightning.data.prepared_dataset import PreparedDataset
-    from modise_lightning.data.report import render, write_report
+    from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.data.preparation.report import render, write_report
+    from modise_lightning.data.prepared.categories import categories_from_config
+    from modise_lightning.data.prepared.dataset import PreparedDataset
     from modise_lightning.errors import UserError
-    from modise_lightning.reporting.contact_sheet import draw_contact_sheet
     from modise_lightning.reporting.files import write_png_atomically
+    from modise_lightning.reporting.pictures.contact_sheet import draw_contact_sheet
 
     check_config(config)
     preparer = instantiate(config.data.preparer)
@@ -78,7 +78,7 @@ def choose_images(dataset: PreparedDataset, num_images: int, seed: int) -> Itera
     import random
     from pathlib import Path
 
-    from modise_lightning.reporting.contact_sheet import ContactSheetImage
+    from modise_lightning.reporting.pictures.contact_sheet import ContactSheetImage
 
     number = len(dataset.entries)
     for index in sorted(random.Random(seed).sample(range(number), min(num_images, number))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.configuration.command_line import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from modise_lightning.reporting.cross_validation_runs import FinishedRun
+    from modise_lightning.reporting.cross_validation.runs import FinishedRun
     from modise_lightning.reporting.html_report.gallery import PredictionStream
 
 
@@ -33,10 +33,10 @@ def report(config: DictConfig) -> list[Path]:
     from rich.progress import track
 
     from modise_lightning.atomic_files import write_bytes_atomically
-    from modise_lightning.config_check import check_config
+    from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import quieten_libraries
-    from modise_lightning.reporting.cross_validation import gather_tables
-    from modise_lightning.reporting.cross_validation_files import file_names
+    from modise_lightning.reporting.cross_validation.files import file_names
+    from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.html_report.page import make_report, render_report
     from modise_lightning.reporting.html_report.settings import ReportSettings
 
@@ -47,7 +47,7 @@ def report(config: DictConfig) -> list[Path]:
     console = Console(soft_wrap=True, highlight=False)
 
     def predict(run: FinishedRun, image_ids: Sequence[int]) -> PredictionStream:
-        from modise_lightning.checkpoint_predictions import stream_predictions  # the whole network
+        from modise_lightning.prediction.from_checkpoints import stream_predictions  # the whole network
 
         gallery = settings.gallery
         console.print(

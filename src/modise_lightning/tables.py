@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.command_line import run_command
+from modise_lightning.configuration.command_line import run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from modise_lightning.reporting.cross_validation import DatasetTable
+    from modise_lightning.reporting.cross_validation.table import DatasetTable
 
 
 def tables(config: DictConfig) -> list[DatasetTable]:
@@ -26,13 +26,13 @@ def tables(config: DictConfig) -> list[DatasetTable]:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from modise_lightning.config_check import check_config
-    from modise_lightning.reporting.cross_validation import gather_tables
-    from modise_lightning.reporting.cross_validation_comparison import compare_models
-    from modise_lightning.reporting.cross_validation_files import file_names, write_table
-    from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
-    from modise_lightning.reporting.cross_validation_settings import TableSettings
-    from modise_lightning.reporting.text_table import render_table
+    from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.reporting.cross_validation.comparison import compare_models
+    from modise_lightning.reporting.cross_validation.files import file_names, write_table
+    from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
+    from modise_lightning.reporting.cross_validation.settings import TableSettings
+    from modise_lightning.reporting.cross_validation.table import gather_tables
+    from modise_lightning.reporting.text_tables.rendering import render_table
 
     check_config(config)
     settings = TableSettings.check(OmegaConf.to_container(config, resolve=True))

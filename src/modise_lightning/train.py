@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from modise_lightning.command_line import instantiate, run_command
+from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     import lightning
@@ -30,7 +30,12 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from modise_lightning.assembly import (
+    from modise_lightning.callbacks.evaluation import Evaluation
+    from modise_lightning.callbacks.evaluation_charts import EvaluationCharts
+    from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
+    from modise_lightning.callbacks.pictures import PredictionPictures
+    from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
+    from modise_lightning.configuration.assembly import (
         build_data,
         build_feature_store,
         build_metrics,
@@ -38,22 +43,17 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         build_segmenter,
         check_weights,
     )
-    from modise_lightning.baselines import evaluate_bright_blob
-    from modise_lightning.callbacks.evaluation import Evaluation
-    from modise_lightning.callbacks.evaluation_charts import EvaluationCharts
-    from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
-    from modise_lightning.callbacks.pictures import PredictionPictures
-    from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
-    from modise_lightning.checkpoint_writing import AtomicCheckpointIO
-    from modise_lightning.config_check import check_config
+    from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.resuming import carry_metrics, check_resumable, check_same_data
+    from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.console import quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
+    from modise_lightning.prediction.baselines import evaluate_bright_blob
     from modise_lightning.reporting.results import write_results
-    from modise_lightning.reporting.run_summary import render_run_summary
-    from modise_lightning.reporting.table import render_results
-    from modise_lightning.resuming import carry_metrics, check_resumable, check_same_data
-    from modise_lightning.run_identity import run_identity
+    from modise_lightning.reporting.text_tables.results import render_results
+    from modise_lightning.reporting.text_tables.run_summary import render_run_summary
+    from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO
 
     quieten_libraries()
     check_config(config)

@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from modise_lightning.backbones.diffusion import DiffusionBackbone
 from modise_lightning.backbones.frozen_execution import FrozenExecution
 from modise_lightning.backbones.stable_diffusion import load_diffusion_backbone
-from modise_lightning.config_check import check_config
+from modise_lightning.configuration.config_check import check_config
 from modise_lightning.errors import UserError
 from modise_lightning.structures import ConditioningShape
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import SwinConfig, SwinForImageClassification
 
 from modise_lightning.backbones.swin import SwinBackbone, load_swin_backbone
-from modise_lightning.config_check import check_config
+from modise_lightning.configuration.config_check import check_config
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Conditioning
 

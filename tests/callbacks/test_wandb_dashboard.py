@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from modise_lightning.command_line import config_directory
+from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records import read_records
 from modise_lightning.reporting.confusion import count_confusion

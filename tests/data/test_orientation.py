@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fuzzing.dataset_kinds import CATEGORIES
-from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.cdd_cesm_image import ImageTask, convert_image
-from modise_lightning.data.cdd_cesm_selection import SelectedImage
-from modise_lightning.data.cdd_cesm_tables import parse_image_name
-from modise_lightning.data.folds import assign_folds
-from modise_lightning.data.images import read_image_file
-from modise_lightning.data.prepared import write_entry, write_index
-from modise_lightning.data.prepared_dataset import open_prepared
-from modise_lightning.data.via import ViaRegion
-from modise_lightning.data.via_shapes import Rectangle
+from modise_lightning.data.images.reading import read_image_file
+from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.preparation.via import ViaRegion
+from modise_lightning.data.preparation.via_shapes import Rectangle
+from modise_lightning.data.prepared.categories import categories_from_config
+from modise_lightning.data.prepared.dataset import open_prepared
+from modise_lightning.data.prepared.writing import write_entry, write_index
+from modise_lightning.data.sources.cdd_cesm.image import ImageTask, convert_image
+from modise_lightning.data.sources.cdd_cesm.selection import SelectedImage
+from modise_lightning.data.sources.cdd_cesm.tables import parse_image_name
 from modise_lightning.errors import UserError
 from modise_lightning.inference.bright_blob import predict_bright_blob
 from modise_lightning.reporting.export import export_prediction

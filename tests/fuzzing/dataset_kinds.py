@@ -13,11 +13,11 @@ import torch
 from fuzzing.image_kinds import mutate_png
 from fuzzing.kinds import InsaneResultError, Kind, check_finite
 from fuzzing.tree_mutations import mutate_json, mutate_json_lines
-from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.coco_panoptic import open_coco_panoptic
-from modise_lightning.data.preparation_journal import FinishedImage, PreparationJournal
-from modise_lightning.data.prepared import write_entry, write_index
-from modise_lightning.data.prepared_dataset import PreparedDataset, open_prepared
+from modise_lightning.data.preparation.journal import FinishedImage, PreparationJournal
+from modise_lightning.data.prepared.categories import categories_from_config
+from modise_lightning.data.prepared.dataset import PreparedDataset, open_prepared
+from modise_lightning.data.prepared.writing import write_entry, write_index
+from modise_lightning.data.sources.coco_panoptic.reader import open_coco_panoptic
 from modise_lightning.structures import Category, ImageRecord
 
 CATEGORIES: list[dict[str, Any]] = [

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, check_finite
 from lossless_jpeg import encode_lossless_jpeg
-from modise_lightning.data.images import read_image_file
+from modise_lightning.data.images.reading import read_image_file
 from vindr_mammo_download import breast, make_dicom
 
 _SIZE = (24, 16)

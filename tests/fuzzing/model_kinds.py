@@ -22,12 +22,12 @@ from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError
 from fuzzing.table_mutations import mutate_zip
 from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree
-from modise_lightning.assembly import build_module, build_segmenter, load_trained
-from modise_lightning.checkpoint import METADATA_KEY, trained_state, versions
-from modise_lightning.clip import _read_json
-from modise_lightning.command_line import config_directory
-from modise_lightning.config_check import check_config
-from modise_lightning.weights import fingerprint, read_state_dict
+from modise_lightning.configuration.assembly import build_module, build_segmenter, load_trained
+from modise_lightning.configuration.command_line import config_directory
+from modise_lightning.configuration.config_check import check_config
+from modise_lightning.pretrained.clip import _read_json
+from modise_lightning.pretrained.weights import fingerprint, read_state_dict
+from modise_lightning.training.checkpoint import METADATA_KEY, trained_state, versions
 
 _OVERRIDES = [
     "backbone=swin_tiny",

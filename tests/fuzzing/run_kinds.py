@@ -19,13 +19,13 @@ from fuzzing.table_mutations import mutate_csv
 from fuzzing.tree_mutations import mutate_json, mutate_yaml
 from modise_lightning.feature_store.entry_file import DamagedEntryError, encode_entry, read_entry
 from modise_lightning.feature_store.store import FeatureEntry
-from modise_lightning.reporting.cross_validation import make_tables
-from modise_lightning.reporting.cross_validation_comparison import compare_models
-from modise_lightning.reporting.cross_validation_files import file_names, write_table
-from modise_lightning.reporting.cross_validation_layout import result_table
-from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.cross_validation.comparison import compare_models
+from modise_lightning.reporting.cross_validation.files import file_names, write_table
+from modise_lightning.reporting.cross_validation.layout import result_table
+from modise_lightning.reporting.cross_validation.runs import find_runs
+from modise_lightning.reporting.cross_validation.table import make_tables
 from modise_lightning.reporting.figures.model_records import read_models
-from modise_lightning.reporting.text_table import render_table
+from modise_lightning.reporting.text_tables.rendering import render_table
 
 
 def run_kinds(folder: Path) -> list[Kind]:

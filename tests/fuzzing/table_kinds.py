@@ -15,16 +15,16 @@ from PIL import Image
 
 from fuzzing.kinds import InsaneResultError, Kind, check_finite
 from fuzzing.table_mutations import mutate_csv, mutate_zip, pack, unpack
-from modise_lightning.data.cdd_cesm_image import ImageTask, convert_image
-from modise_lightning.data.cdd_cesm_selection import NAMES as CDD_NAMES
-from modise_lightning.data.cdd_cesm_selection import SelectedImage, usable_regions
-from modise_lightning.data.cdd_cesm_selection import select_images as select_cdd_cesm
-from modise_lightning.data.cdd_cesm_tables import read_regions, read_sheet
-from modise_lightning.data.preparation_journal import FinishedImage
-from modise_lightning.data.via import ViaRegion, read_via_regions
-from modise_lightning.data.via_shapes import Point, bears_area, bounds, rasterize
-from modise_lightning.data.vindr_mammo_selection import NAMES, select_images
-from modise_lightning.data.vindr_mammo_tables import read_breasts, read_findings
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.via import ViaRegion, read_via_regions
+from modise_lightning.data.preparation.via_shapes import Point, bears_area, bounds, rasterize
+from modise_lightning.data.sources.cdd_cesm.image import ImageTask, convert_image
+from modise_lightning.data.sources.cdd_cesm.selection import NAMES as CDD_NAMES
+from modise_lightning.data.sources.cdd_cesm.selection import SelectedImage, usable_regions
+from modise_lightning.data.sources.cdd_cesm.selection import select_images as select_cdd_cesm
+from modise_lightning.data.sources.cdd_cesm.tables import read_regions, read_sheet
+from modise_lightning.data.sources.vindr_mammo.selection import NAMES, select_images
+from modise_lightning.data.sources.vindr_mammo.tables import read_breasts, read_findings
 from vindr_mammo_download import BREASTS, FINDINGS, row, write_tables
 
 _SHAPES = [

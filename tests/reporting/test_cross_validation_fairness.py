@@ -11,11 +11,11 @@ import pytest
 
 from cross_validation_runs import NAMES, chosen_result, identity, write_chosen_run, write_measured_run
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.cross_validation import DatasetTable, make_tables
-from modise_lightning.reporting.cross_validation_comparison import compare_models
-from modise_lightning.reporting.cross_validation_csv import results_csv
-from modise_lightning.reporting.cross_validation_layout import comparison_table, result_table
-from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.cross_validation.comparison import compare_models
+from modise_lightning.reporting.cross_validation.csv_rows import results_csv
+from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
+from modise_lightning.reporting.cross_validation.runs import find_runs
+from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
 from modise_lightning.reporting.results import write_results
 
 SETTINGS = {

@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.export import PredictionFiles, choose_stems, export_prediction
-from modise_lightning.reporting.overlay import draw_overlay
+from modise_lightning.reporting.pictures.overlay import draw_overlay
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
 
 CATEGORIES = (

@@ -10,7 +10,7 @@ import pytest
 
 from cross_validation_runs import write_chosen_run
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.cross_validation.runs import find_runs
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from modise_lightning.data.categories import categories_from_config
-from modise_lightning.data.csv_table import CsvRow, read_csv_table
-from modise_lightning.data.folds import assign_folds
-from modise_lightning.data.images import read_image_file
-from modise_lightning.data.prepared import (
+from modise_lightning.data.images.reading import read_image_file
+from modise_lightning.data.preparation.csv_table import CsvRow, read_csv_table
+from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.preparation.report import PreparationReport
+from modise_lightning.data.prepared.categories import categories_from_config
+from modise_lightning.data.prepared.writing import (
     PreparedEntry,
     write_entry,
     write_index,
 )
-from modise_lightning.data.report import PreparationReport
 from modise_lightning.errors import UserError
 from modise_lightning.structures import ImageRecord
 

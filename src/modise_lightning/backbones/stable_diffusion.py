@@ -23,7 +23,7 @@ from modise_lightning.backbones.frozen_execution import (
 from modise_lightning.backbones.layout import check_unet, check_vae
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
-from modise_lightning.weights import locate
+from modise_lightning.pretrained.weights import locate
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from transformers import SwinConfig
 
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.errors import UserError
+from modise_lightning.pretrained.weights import locate
 from modise_lightning.structures import Conditioning, FeaturePyramid
-from modise_lightning.weights import locate
 
 # Of the RGB channels of ImageNet, which the published weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from modise_lightning.callbacks.evaluation import Evaluation
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.confusion import count_confusion
-from modise_lightning.reporting.wandb_media import (
+from modise_lightning.reporting.wandb.media import (
     make_category_table,
     make_confusion_chart,
     make_prediction_image,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from modise_lightning.captioners.image_encoder import ImageEncoder
-from modise_lightning.clip import ClipSource, build_image_tower, open_clip_source
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.recall import FeatureRecall
 from modise_lightning.feature_store.store import FeatureStore
+from modise_lightning.pretrained.clip import ClipSource, build_image_tower, open_clip_source
 from modise_lightning.structures import Conditioning, ConditioningShape
 
 

@@ -11,8 +11,8 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerPreT
 from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 from modise_lightning.mask_generator.pretrained import start_from_published
 from modise_lightning.mask_generator.transformer_decoder import TransformerDecoder
+from modise_lightning.pretrained.weights import locate
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
-from modise_lightning.weights import locate
 
 
 class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from modise_lightning.errors import UserError
-from modise_lightning.weights import read_state_dict
+from modise_lightning.pretrained.weights import read_state_dict
 
 _LOGGER = logging.getLogger(__name__)
 

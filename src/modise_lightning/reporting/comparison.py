@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modise_lightning.reporting.overlay import draw_instances, draw_overlay, to_grey_picture
-from modise_lightning.reporting.text import Color, draw_texts, shorten_text, text_size
+from modise_lightning.reporting.pictures.overlay import draw_instances, draw_overlay, to_grey_picture
+from modise_lightning.reporting.pictures.text import Color, draw_texts, shorten_text, text_size
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
 
 # Fainter or more instances would hide the others in a picture.

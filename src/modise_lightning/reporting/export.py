@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.files import write_json_atomically, write_png_atomically
-from modise_lightning.reporting.overlay import draw_overlay
+from modise_lightning.reporting.pictures.overlay import draw_overlay
 from modise_lightning.structures import Category, Prediction
 
 SYNTHETIC_NOTICE = (

@@ -10,8 +10,8 @@ import torch
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
-from modise_lightning.clip import ClipSource, build_text_tower, open_clip_source
 from modise_lightning.errors import UserError
+from modise_lightning.pretrained.clip import ClipSource, build_text_tower, open_clip_source
 
 
 class Tokenizer(Protocol):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cross_validation_runs import write_measured_run
-from modise_lightning.reporting.cross_validation import DatasetTable, make_tables
-from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.cross_validation.runs import find_runs
+from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
 from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from modise_lightning.reporting.confusion import count_confusion
-from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_models import Summary
+from modise_lightning.reporting.cross_validation.models import Summary
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.calibration import calibration_data, draw_calibration
 from modise_lightning.reporting.figures.confusion import (
     MISSED,

@@ -10,9 +10,9 @@ import pytest
 
 from cross_validation_runs import write_measured_run
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.cross_validation import make_tables
-from modise_lightning.reporting.cross_validation_models import ModelFolds
-from modise_lightning.reporting.cross_validation_runs import find_runs
+from modise_lightning.reporting.cross_validation.models import ModelFolds
+from modise_lightning.reporting.cross_validation.runs import find_runs
+from modise_lightning.reporting.cross_validation.table import make_tables
 from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_runs import FinishedRun
+from modise_lightning.reporting.cross_validation.runs import FinishedRun
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.calibration import calibration_data, draw_calibration
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.confusion import confusion_data, draw_confusion_figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator, StrMethodFormatter
 
 from modise_lightning.metrics.calibration import measure_reliability
-from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.model_records import ModelRecords
 from modise_lightning.reporting.figures.sheet import (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from modise_lightning.reporting.confusion import count_confusion
-from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.model_records import ModelRecords
 from modise_lightning.reporting.figures.sheet import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from modise_lightning.metrics.detections import Detections
 from modise_lightning.metrics.froc import froc_curve
 from modise_lightning.metrics.precision_recall import RECALLS, precision_at_recalls
-from modise_lightning.reporting.cross_validation_models import Summary
+from modise_lightning.reporting.cross_validation.models import Summary
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from modise_lightning.reporting.comparison import (
     best_instances,
     resize_segments,
 )
-from modise_lightning.reporting.overlay import draw_instances, draw_overlay, to_grey_picture
-from modise_lightning.reporting.text import Color
+from modise_lightning.reporting.pictures.overlay import draw_instances, draw_overlay, to_grey_picture
+from modise_lightning.reporting.pictures.text import Color
 from modise_lightning.structures import Category, PanopticSegmentation
 
 # Pixels of a picture's longer side; chosen: 500 an inch across five columns of a page.

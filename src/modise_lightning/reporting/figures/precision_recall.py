@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from modise_lightning.reporting.cross_validation import DatasetTable
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of, fold_note
 from modise_lightning.reporting.figures.curves import FoldCurve, precision_recall_curves
 from modise_lightning.reporting.figures.model_records import FoldPooling, ModelRecords

@@ -34,7 +34,7 @@ from modise_lightning.reporting.figures.grid_cells import (
 from modise_lightning.reporting.figures.image_choice import ChosenImage
 from modise_lightning.reporting.figures.sheet import FULL_WIDTH, fit_titles, make_sheet, settle_layout
 from modise_lightning.reporting.figures.style import SMALL, figure_style
-from modise_lightning.reporting.text import hex_color
+from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.structures import Category
 
 _SCORE = 5.0  # points

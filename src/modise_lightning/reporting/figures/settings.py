@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from modise_lightning.reporting.cross_validation_settings import RunSettings
+from modise_lightning.reporting.cross_validation.settings import RunSettings
 from modise_lightning.reporting.figures.files import FigureFormat
 from modise_lightning.reporting.figures.model_records import FoldPooling
 

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_models import METRICS, Summary, threshold_index
+from modise_lightning.reporting.cross_validation.models import METRICS, Summary, threshold_index
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of, fold_note
 from modise_lightning.reporting.figures.sheet import (
     FULL_WIDTH,

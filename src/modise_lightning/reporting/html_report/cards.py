@@ -14,7 +14,7 @@ from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.html_report.data_uri import picture_uri
 from modise_lightning.reporting.html_report.outcomes import ImageOutcome
 from modise_lightning.reporting.html_report.outlines import outline_path
-from modise_lightning.reporting.text import hex_color
+from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.structures import Category, PanopticSegmentation
 
 # Part of a segment's pixels by which a prediction may differ from the recorded one before the card says so;

@@ -9,8 +9,8 @@ from typing import cast
 from modise_lightning.metrics.matching import Matching
 from modise_lightning.metrics.records import read_records
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.cross_validation_models import ModelFolds
-from modise_lightning.reporting.cross_validation_runs import FinishedRun, checkpoint_of
+from modise_lightning.reporting.cross_validation.models import ModelFolds
+from modise_lightning.reporting.cross_validation.runs import FinishedRun, checkpoint_of
 from modise_lightning.reporting.html_report.cards import Card, make_card
 from modise_lightning.reporting.html_report.image_ranking import choose_ranked, rank_images
 from modise_lightning.reporting.html_report.outcomes import ImageOutcome, image_outcomes

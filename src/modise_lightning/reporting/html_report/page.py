@@ -13,16 +13,16 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_runs import checkpoint_of
+from modise_lightning.reporting.cross_validation.runs import checkpoint_of
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.all_figures import make_curves
 from modise_lightning.reporting.figures.model_records import read_models
 from modise_lightning.reporting.html_report.data_uri import figure_uri
 from modise_lightning.reporting.html_report.gallery import Gallery, Predict, make_gallery
 from modise_lightning.reporting.html_report.result_tables import report_tables
 from modise_lightning.reporting.html_report.settings import ReportSettings
-from modise_lightning.reporting.text import hex_color
-from modise_lightning.reporting.text_table import TextTable
+from modise_lightning.reporting.pictures.text import hex_color
+from modise_lightning.reporting.text_tables.rendering import TextTable
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _CHART_TITLES = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from modise_lightning.reporting.cross_validation import DatasetTable
-from modise_lightning.reporting.cross_validation_comparison import compare_models
-from modise_lightning.reporting.cross_validation_layout import (
+from modise_lightning.reporting.cross_validation.comparison import compare_models
+from modise_lightning.reporting.cross_validation.layout import (
     comparison_table,
     fixed_thresholds,
     result_table,
 )
-from modise_lightning.reporting.cross_validation_models import ModelFolds
-from modise_lightning.reporting.cross_validation_settings import ComparisonSettings
-from modise_lightning.reporting.text_table import Line, TextTable
+from modise_lightning.reporting.cross_validation.models import ModelFolds
+from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
+from modise_lightning.reporting.cross_validation.table import DatasetTable
+from modise_lightning.reporting.text_tables.rendering import Line, TextTable
 
 _METRICS = ("PQ", "RQ", "SQ", "AP", "Dice")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from modise_lightning.reporting.cross_validation_settings import ComparisonSettings
+from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
 from modise_lightning.reporting.figures.settings import CurveName, CurveSettings
 
 

@@ -1,0 +1,222 @@
+"""Builds the parts that a composed configuration describes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from modise_lightning.backbones.backbone import Backbone
+from modise_lightning.backbones.windows import count_windows
+from modise_lightning.configuration.command_line import instantiate
+from modise_lightning.configuration.stored_config import read_stored_config
+from modise_lightning.data.loading.datamodule import PanopticDataModule
+from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
+from modise_lightning.errors import UserError
+from modise_lightning.feature_store.store import FeatureStore
+from modise_lightning.metrics.evaluation import SegmentationMetrics
+from modise_lightning.pretrained.weights import locate
+from modise_lightning.segmenter import Segmenter
+from modise_lightning.structures import Category
+from modise_lightning.text.prompts import flatten_prompts
+from modise_lightning.training.checkpoint import METADATA_KEY, check_state, read_checkpoint
+from modise_lightning.training.lightning_module import SegmentationModule
+
+_PARTS = ("backbone", "captioner", "text.encoder", "mask_generator")
+
+
+def check_weights(config: DictConfig) -> None:
+    """Find the pretrained weights of every part, so that a missing one is told before anything is built.
+
+    Raises:
+        UserError: Names the first part whose weights are nowhere.
+    """
+    for part in _PARTS:
+        node = OmegaConf.select(config, part)
+        if node is not None and "weights" in node:
+            locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
+
+
+def categories_of(config: DictConfig) -> tuple[Category, ...]:
+    """Read the dataset's categories from the configuration."""
+    return categories_from_config(cast(list[dict[str, Any]], OmegaConf.to_container(config.data.categories)))
+
+
+def build_data(config: DictConfig) -> PanopticDataModule:
+    """Build the data module; a dataset that can be made without a download is made if it is missing.
+
+    Where the configuration has no categories, those of the dataset go into it: what is built next and the
+    checkpoints need them.
+    """
+    if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
+        instantiate(config.data.preparer).prepare()
+    data = cast(PanopticDataModule, instantiate(config.data.module))
+    if config.data.categories is None:
+        config.data.categories = categories_to_config(data.categories)
+    return data
+
+
+def build_feature_store(config: DictConfig, data: PanopticDataModule) -> FeatureStore | None:
+    """Build the feature store and tell it how many windows of images there will be; None for none.
+
+    Raises:
+        UserError: It would have no use with this backbone or this augmentation.
+    """
+    if config.feature_store.get("_target_") is None:
+        return None
+    if "feature_store" not in inspect.signature(get_object(config.backbone._target_)).parameters:
+        raise UserError(
+            "feature_store: this backbone has no frozen features that could be kept. Set feature_store=none."
+        )
+    versions = data.train_transform.versions
+    if versions is None:
+        raise UserError(
+            "feature_store: with this augmentation no training image is ever seen twice "
+            "(data.module.train_transform: scale_range, brightness, contrast), so its features would be kept "
+            "in vain. Add augmentation=cacheable, or set feature_store=none."
+        )
+    size = config.backbone.window_size
+    crop = data.train_transform.crop_size
+    evaluated = [*data.indices["validation"], *data.indices["test"]]
+    records = (data.dataset.entries[index].record for index in evaluated)
+    shapes = [
+        *[(crop, crop)] * (versions * len(data.indices["train"])),
+        *(data.evaluation_transform.resized(record.height, record.width) for record in records),
+    ]
+    store = cast(FeatureStore, instantiate(config.feature_store))
+    store.expect(sum(1 if size is None else count_windows(*shape, size) for shape in shapes))
+    return store
+
+
+def build_segmenter(
+    config: DictConfig,
+    text_state: Mapping[str, torch.Tensor] | None = None,
+    feature_store: FeatureStore | None = None,
+) -> Segmenter:
+    """Build the network.
+
+    Args:
+        config: Composed training configuration.
+        text_state: The classifier's text embeddings from a checkpoint; None encodes the prompts anew.
+        feature_store: Where the features of frozen parts are kept; None computes them each time.
+    """
+    stored = {} if feature_store is None else {"feature_store": feature_store}
+    backbone: Backbone = instantiate(config.backbone, **stored)
+    captioner: nn.Module | None = None
+    if config.captioner.get("_target_") is not None:
+        captioner = instantiate(config.captioner)(shape=backbone.conditioning_shape, **stored)
+    mask_generator = instantiate(config.mask_generator)(feature_channels=backbone.feature_channels)
+    classifier = _build_classifier(config, mask_generator.hidden_channels, text_state)
+    return Segmenter(
+        backbone=backbone, captioner=captioner, mask_generator=mask_generator, classifier=classifier
+    )
+
+
+def _build_classifier(
+    config: DictConfig, hidden_channels: int, text_state: Mapping[str, torch.Tensor] | None
+) -> nn.Module:
+    categories = categories_of(config)
+    build = instantiate(config.text.classifier)
+    if config.text.encoder is None:
+        return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
+    prompts, prompt_categories = flatten_prompts(categories)
+    if text_state is None:
+        encoder = instantiate(config.text.encoder)
+        text_embeddings, null_embedding = encoder(prompts), encoder([""])[0]
+    else:
+        text_embeddings, null_embedding = text_state["text_embeddings"], text_state["null_embedding"]
+    return cast(
+        nn.Module,
+        build(
+            text_embeddings=text_embeddings,
+            prompt_categories=prompt_categories,
+            null_embedding=null_embedding,
+            hidden_channels=hidden_channels,
+        ),
+    )
+
+
+def build_module(
+    config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any], data_fingerprint: str | None = None
+) -> SegmentationModule:
+    """Build the training module.
+
+    Args:
+        config: Composed training configuration.
+        segmenter: The network.
+        dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
+        data_fingerprint: Of the images and their division; goes into checkpoints, to resume from them.
+    """
+    isthing = [category.isthing for category in categories_of(config)]
+    return SegmentationModule(
+        segmenter=segmenter,
+        criterion=instantiate(config.criterion),
+        inference=instantiate(config.inference)(isthing=isthing),
+        optimizer_factory=instantiate(config.optimizer),
+        metadata={
+            "config": _storable(config),
+            "dataset": dict(dataset),
+            "data_fingerprint": data_fingerprint,
+        },
+    )
+
+
+def _storable(config: DictConfig) -> str:
+    """Give the configuration as YAML that means the same in another folder and outside a Hydra job.
+
+    Other interpolations stay, so that a changed ``data.root`` also reaches what refers to it.
+    """
+    stored = copy.deepcopy(config)
+    stored.name = config.name
+    stored.output_dir = config.output_dir
+    stored.data.root = str(Path(config.data.root).resolve())
+    return OmegaConf.to_yaml(stored)
+
+
+def build_metrics(config: DictConfig) -> SegmentationMetrics:
+    """Build the metrics for the dataset's categories."""
+    categories = categories_of(config)
+    metrics = instantiate(config.metrics)(
+        category_names=[category.name for category in categories],
+        isthing=[category.isthing for category in categories],
+    )
+    return cast(SegmentationMetrics, metrics)
+
+
+def load_trained(
+    path: Path, overrides: Mapping[str, Any], trusted_targets: Sequence[str] = ()
+) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
+    """Rebuild a trained model from nothing but its checkpoint (and its frozen parts' published weights).
+
+    Args:
+        path: A checkpoint of a run.
+        overrides: Nested changes to the configuration in the checkpoint.
+        trusted_targets: Plug-ins that it may name; otherwise nothing but parts of this library is built.
+
+    Returns:
+        The module, the configuration, and what the training dataset said of itself.
+
+    Raises:
+        UserError: The checkpoint is missing or damaged, names what it may not, is of another version, or does
+            not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    metadata = checkpoint[METADATA_KEY]
+    config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
+    check_weights(config)
+    prefix = "segmenter.classifier."
+    state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
+    segmenter = build_segmenter(
+        config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None
+    )
+    module = build_module(config, segmenter, metadata["dataset"])
+    check_state(module, checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=False)
+    return module.eval(), config, metadata["dataset"]

@@ -1,0 +1,129 @@
+"""What the entry points share: where the configuration is, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import hydra.utils
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from modise_lightning.configuration.help_menu import register_menu
+from modise_lightning.configuration.interruption import (
+    INTERRUPTED,
+    Terminated,
+    end_by_exception,
+    is_interruption,
+)
+from modise_lightning.errors import UserError
+
+# What a file system or its owner refuses, which is no mistake of the program.
+_REFUSALS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+
+
+def config_directory() -> Path:
+    """Find ``conf/``: inside the installed package, or at the top of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
+    """Compose the configuration from the command line and run a task with it.
+
+    A user's mistake ends the program with one line on the error stream and its exit code (1, or 2 if all else
+    is done), SIGTERM with 143, Ctrl+C with 130. In a multirun the other jobs still run, and Hydra reports the
+    failed ones at the end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows few letters shows others as question marks, instead of ending the program.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    # Lets exceptions through: Hydra shows a traceback for a folder that it cannot make.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    end_by_exception()
+    register_menu()
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            task(config)
+        except (UserError, OmegaConfBaseException) as error:
+            _tell(str(error))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            _tell(_describe(error))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            sys.exit(1)
+
+    try:
+        hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(
+            guarded
+        )()
+    except CompactHydraException as error:
+        # A setting or choice that does not exist; Hydra's message says in several lines what there is.
+        sys.exit("\n".join(str(part) for part in (error, error.__cause__) if part is not None))
+    except (UserError, OmegaConfBaseException):
+        sys.exit(1)  # of a job of a multirun, which has told it
+    except OSError as error:
+        if error.errno not in (*_REFUSALS, errno.ENOENT):
+            raise
+        _tell(_describe(error))
+        sys.exit(1)
+    except Terminated:
+        _tell("ended by SIGTERM.")
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not is_interruption(error):
+            raise
+        _tell("interrupted.")
+        sys.exit(INTERRUPTED)
+
+
+def _tell(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _describe(error: OSError) -> str:
+    where = f"'{error.filename}': " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}."
+
+
+def instantiate(node: DictConfig, **arguments: object) -> Any:  # noqa: ANN401 (what it builds is up to the configuration)
+    """Build what a ``_target_`` node names, from plain lists and dicts.
+
+    Raises:
+        UserError: As the constructor raised it, not wrapped by Hydra.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise

@@ -1,0 +1,72 @@
+"""Says of a run what its results must carry, so that tables can gather the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from modise_lightning.reporting.results import RunIdentity, Setting
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from modise_lightning.data.prepared.dataset import PreparedDataset
+
+# Parts that every model of the paper takes pretrained, and does not train (Swin-L aside).
+_PRETRAINED_PARTS = ("backbone", "captioner", "text.encoder")
+
+# What changes a number without changing the trained weights, beside the rules of inference.
+_MEASUREMENT = (
+    "metrics.dice_reduction",
+    "metrics.max_detections",
+    "data.module.evaluation_transform.longest_side",
+    "data.module.evaluation_transform.trim_background",
+    "backbone.window_size",
+    "backbone.frozen_precision",
+)
+
+
+def run_identity(
+    config: DictConfig, dataset: PreparedDataset, split: str, *, precision: str | None
+) -> RunIdentity:
+    """Gather it.
+
+    Args:
+        config: The composed training configuration.
+        dataset: The dataset that was evaluated.
+        split: Which images were evaluated: train, validation, test or all.
+        precision: Of the Trainer that evaluated it; None where nothing is evaluated.
+    """
+    # The info holds what a dataset was made with, the folds which image is in which.
+    identity = json.dumps([dataset.info, dataset.folds], sort_keys=True)
+    weights = {part: OmegaConf.select(config, f"{part}.weights") for part in _PRETRAINED_PARTS}
+    return RunIdentity(
+        name=config.name,
+        experiment=OmegaConf.select(config, "experiment"),
+        random_parts=tuple(part for part, origin in weights.items() if origin == "random"),
+        matching=config.metrics.matching,
+        dataset=config.data.name,
+        synthetic=dataset.info["synthetic"],
+        dataset_digest=hashlib.sha256(identity.encode()).hexdigest()[:12],
+        num_dataset_images=len(dataset.folds),
+        num_folds=max(dataset.folds) + 1,
+        data_split=OmegaConf.select(config, "data.split", default="folds"),
+        split=split,
+        fold=config.fold,
+        measurement=_measurement(config) | {"trainer.precision": precision},
+    )
+
+
+def _measurement(config: DictConfig) -> dict[str, Setting]:
+    # The rule itself (its class) and all its numbers: how queries are selected, and what becomes of them.
+    inference = OmegaConf.to_container(config.inference, resolve=True)
+    assert isinstance(inference, dict)
+    rules = {
+        f"inference.{key!s}": value
+        for key, value in inference.items()
+        if key != "_partial_" and isinstance(value, bool | int | float | str | None)
+    }
+    return rules | {key: OmegaConf.select(config, key) for key in _MEASUREMENT}

@@ -1,0 +1,186 @@
+"""Reads an image file of any supported kind as grey values in [0, 1]."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from modise_lightning.data.images.dicom import read_dicom
+from modise_lightning.data.images.png import has_metadata, read_png
+from modise_lightning.data.images.samples import WHITE_12_BIT, WHITE_16_BIT, warn_if_nearly_black
+from modise_lightning.data.images.system_files import is_of_the_system
+from modise_lightning.errors import UserError
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
+# A whole-breast mammogram at 50 micrometres has under 40 megapixels; memory grows with the pixels.
+MAXIMUM_PIXELS = 60_000_000
+# Pillow would run other programs for some formats (EPS), so only these are tried.
+_FORMATS = ("PNG", "JPEG", "TIFF")
+_TIFF_BITS = 258  # tag BitsPerSample
+_TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation; 0 is WhiteIsZero
+_TIFF_MAXIMUM = 281  # tag MaxSampleValue
+_TIFF_PLANES = 284  # tag PlanarConfiguration; 2 is one plane a colour
+ORIENTATION = 274  # tag Orientation, of TIFF and EXIF
+
+
+def find_images(path: Path) -> list[Path]:
+    """List the images that a path names: itself, or those directly in a folder.
+
+    Raises:
+        UserError: There is nothing there, or nothing that is an image.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _is_image(file))
+        if not files:
+            raise UserError(f"input: the folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        return files
+    if not path.is_file():
+        raise UserError(f"input: no file or folder '{path}'.")
+    if not _is_image(path):
+        raise UserError(f"input: '{path}' is not an image that can be read ({', '.join(IMAGE_SUFFIXES)}).")
+    return [path]
+
+
+def _is_image(path: Path) -> bool:
+    """Tell images by suffix, and DICOM under any other name by its content (DICOM PS3.10, 7.1)."""
+    if is_of_the_system(path.name) or not path.is_file():
+        return False
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        return _begins_as_dicom(path)
+    except OSError:  # What cannot be read and is not called an image is not taken for one.
+        return False
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_image_file(path: Path) -> NDArray[np.float32]:
+    """Read a PNG, JPEG, TIFF (the first picture of several) or DICOM.
+
+    Returns:
+        (H, W) float32 in [0, 1], turned as its orientation tag says: samples divided by the largest that
+        their bits can hold or by the white that the file declares, colours as luminance, transparent pixels
+        as on black; DICOM as displayed.
+
+    Raises:
+        UserError: The file is missing, unreadable, truncated, empty, or too large.
+    """
+    if not path.is_file():
+        raise UserError(f"no image '{path}'.")
+    suffix = path.suffix.lower()
+    try:
+        if suffix in DICOM_SUFFIXES or (suffix not in IMAGE_SUFFIXES and _begins_as_dicom(path)):
+            return read_dicom(path, MAXIMUM_PIXELS)
+        # By its stream: Pillow maps a file that it opens by name, and then scrambles a turned TIFF.
+        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+            if image.width * image.height > MAXIMUM_PIXELS:
+                raise UserError(
+                    f"'{path}' has {image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}."
+                )
+            if isinstance(image, PngImageFile):
+                values = read_png(path, image.width, image.height)
+                # Without the condition Pillow would decode the pixels too, to look for a tag behind them.
+                orientation = image.getexif().get(ORIENTATION, 1) if has_metadata(path) else 1
+            else:
+                values = _grey_values(path, image)
+                orientation = image.getexif().get(ORIENTATION, 1)  # of TIFF Pillow has already turned them
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"'{path}' has more than {MAXIMUM_PIXELS} pixels.") from error
+    except Exception as error:  # Damaged files make Pillow and its decoders raise almost anything.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"'{path}' is not a readable image ({reason}).") from error
+    return np.ascontiguousarray(upright(values, orientation))
+
+
+def upright(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Turn pixels as they are stored to how they are shown.
+
+    Args:
+        pixels: (H, W, ...).
+        orientation: EXIF's and TIFF's tag 274 (EXIF 2.32, section 4.6.4): 1 to 8; others mean as stored.
+
+    Returns:
+        (H, W, ...), or (W, H, ...) for 5 to 8.
+    """
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def _grey_values(path: Path, image: Image.Image) -> NDArray[np.float32]:
+    """Decode an opened JPEG or TIFF, (H, W) in [0, 1]; transparent pixels as on black."""
+    if image.mode.startswith("I;16"):
+        stored = np.asarray(image)
+        values = stored.astype(np.float32)
+        values /= np.float32(_white(path, image, stored))
+        # Pillow inverts WhiteIsZero at 8 bit, and leaves it at 16.
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+            values = np.float32(1) - values
+        return values
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"'{path}' holds 32-bit or signed pixels, whose white is unknown; store unsigned 8 or 16 bit."
+        )
+    if isinstance(image, TiffImageFile) and max(_numbers(image, _TIFF_BITS), default=8) > 8:
+        return _coarse_colours(path, image)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
+        return np.asarray(Image.alpha_composite(black, coloured).convert("L"), dtype=np.float32) / np.float32(
+            255
+        )
+    return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _white(path: Path, image: Image.Image, stored: NDArray[Any]) -> int:
+    """Give the 16-bit value that is white: what a TIFF declares, or the largest possible one."""
+    if isinstance(image, TiffImageFile):
+        if _numbers(image, _TIFF_BITS) == [12]:
+            return WHITE_12_BIT
+        if declared := _numbers(image, _TIFF_MAXIMUM):
+            white = declared[0]
+            # Some programs declare the largest value that the picture happens to have; white is 2^b - 1.
+            if 0 < white <= WHITE_16_BIT and not white & (white + 1) and stored.max(initial=0) <= white:
+                return white
+            warnings.warn(
+                f"'{path}' declares the largest value {white}, which is no white of whole bits or too small "
+                f"for its pixels: its white is taken to be {WHITE_16_BIT}.",
+                stacklevel=4,
+            )
+            return WHITE_16_BIT
+    warn_if_nearly_black(path, stored)
+    return WHITE_16_BIT
+
+
+def _coarse_colours(path: Path, image: TiffImageFile) -> NDArray[np.float32]:
+    """Read colours of 16 bits, of which Pillow keeps the upper 8."""
+    if image.tag_v2.get(_TIFF_PLANES) == 2:  # Pillow scrambles these where they are not compressed.
+        raise UserError(f"'{path}' holds 16-bit colours in planes; store them together, or grey.")
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    coloured = Image.alpha_composite(black, image.convert("RGBA"))
+    values = np.asarray(coloured.convert("L"))
+    warn_if_nearly_black(path, values.astype(np.uint16) << 8)
+    return values.astype(np.float32) / np.float32(255)
+
+
+def _numbers(image: TiffImageFile, tag: int) -> list[int]:
+    found = image.tag_v2.get(tag, ())
+    return [value for value in (found if isinstance(found, tuple) else (found,)) if isinstance(value, int)]

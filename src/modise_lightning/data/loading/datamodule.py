@@ -1,0 +1,258 @@
+"""Gives the batches of a prepared dataset: folds to splits, transforms, and images padded to one size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from modise_lightning.data.loading.loader import TellingCollate, TellingDataset, TellingLoader
+from modise_lightning.data.loading.sampler import SeededSampler
+from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
+from modise_lightning.data.prepared.categories import categories_to_config
+from modise_lightning.data.prepared.dataset import PreparedDataset
+from modise_lightning.errors import UserError
+from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation, Region
+
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
+_SIZE_MULTIPLE = 32  # the coarsest stride of a feature pyramid
+
+Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord, Region | None]
+
+
+class PanopticDataModule(lightning.LightningDataModule):
+    """One prepared dataset, split by folds of patients, or with the test images that its authors chose."""
+
+    def __init__(
+        self,
+        *,
+        dataset: PreparedDataset,
+        fold: int,
+        split: Literal["folds", "official"],
+        train_transform: TrainTransform,
+        evaluation_transform: EvaluationTransform,
+        batch_size: int,
+        evaluation_batch_size: int,
+        num_workers: int,
+        pin_memory: bool,
+        seed: int,
+    ) -> None:
+        """Split the dataset.
+
+        Args:
+            dataset: What the images are read from.
+            fold: The test fold; the next one is for validation, the others train. With the official split the
+                test images are given, and of the others this fold is for validation.
+            split: By folds alone, or with the official test images (each image's attribute ``split`` is
+                ``test`` or ``training``).
+            train_transform: Of training images, with their segments.
+            evaluation_transform: Of the other images; their segments stay at the stored size.
+            batch_size: Training images a step and process.
+            evaluation_batch_size: Likewise for validation and test.
+            num_workers: Loader processes; 0 loads in the training process.
+            pin_memory: Load into page-locked memory, for a faster copy to a GPU.
+            seed: Of the order and the augmentation.
+
+        Raises:
+            UserError: There is no such fold, or a split has no images.
+        """
+        super().__init__()
+        self.dataset = dataset
+        self.categories = dataset.categories
+        self.train_transform = train_transform
+        self.evaluation_transform = evaluation_transform
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.seed = seed
+        self.indices = self._split(fold, split)
+
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that depend on the categories, the images and their division."""
+        images = {
+            split: [self.dataset.records[index].file_name for index in indices]
+            for split, indices in self.indices.items()
+        }
+        described = json.dumps([images, categories_to_config(self.categories)], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+    def _split(self, fold: int, split: Literal["folds", "official"]) -> dict[str, list[int]]:
+        folds = self.dataset.folds
+        num_folds = max(folds) + 1
+        if not 0 <= fold < num_folds:
+            raise UserError(f"fold: {fold} is not one of the dataset's folds 0..{num_folds - 1}.")
+        if num_folds < 3:
+            raise UserError(
+                f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3."
+            )
+        if split == "official":
+            test = [index for index, own in enumerate(self._official_splits()) if own == "test"]
+            validation_fold = fold
+        else:
+            test = [index for index, own in enumerate(folds) if own == fold]
+            validation_fold = (fold + 1) % num_folds
+        others = sorted(set(range(len(folds))) - set(test))
+        indices = {
+            "train": [index for index in others if folds[index] != validation_fold],
+            "validation": [index for index in others if folds[index] == validation_fold],
+            "test": test,
+            "all": list(range(len(folds))),
+        }
+        patients = {
+            part: {self.dataset.records[index].patient_id for index in indices[part]}
+            for part in ("train", "validation", "test")
+        }
+        for part, found in patients.items():
+            if not found:
+                raise UserError(
+                    f"data: '{self.dataset.root}' has no {part} image: data.split={split}, fold={fold}."
+                )
+        shared = (
+            (patients["train"] & patients["validation"])
+            | (patients["train"] & patients["test"])
+            | (patients["validation"] & patients["test"])
+        )
+        if shared:
+            raise UserError(
+                f"data: the patients {sorted(shared)[:3]} of '{self.dataset.root}' are in several folds."
+            )
+        return indices
+
+    def _official_splits(self) -> list[str]:
+        """Read to which official split each image belongs."""
+        splits = [str(entry.attributes.get("split")) for entry in self.dataset.entries]
+        for record, own in zip(self.dataset.records, splits, strict=True):
+            if own not in ("training", "test"):
+                raise UserError(
+                    f"data.split: 'official', but the index of '{self.dataset.root}' does not say whether "
+                    f"{record.file_name} is for training or test. Take data.split=folds."
+                )
+        return splits
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Give shuffled, augmented training batches; incomplete ones are left out."""
+        dataset = _TrainImages(self.dataset, self.indices["train"], self.train_transform)
+        sampler = SeededSampler(length=len(dataset), seed=self.seed, **self._processes())
+        if len(sampler) < self.batch_size:
+            raise UserError(
+                f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} "
+                "training images."
+            )
+        return self._loader(dataset, sampler, self.batch_size, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Give the validation images, each once."""
+        return self.evaluation_dataloader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Give the test images, each once."""
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: Split) -> DataLoader[Batch]:
+        """Give the images of any split, each once, over all processes."""
+        processes = self._processes()
+        own = self.indices[split][processes["rank"] :: processes["world_size"]]
+        dataset = _EvaluationImages(self.dataset, own, self.evaluation_transform)
+        return self._loader(dataset, None, self.evaluation_batch_size, drop_last=False)
+
+    def _processes(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _loader(
+        self, dataset: Dataset[Sample], sampler: Sampler[Any] | None, batch_size: int, drop_last: bool
+    ) -> DataLoader[Batch]:
+        if self.num_workers:
+            # OpenCV's threads do not survive a fork: a worker that then sets their number waits for ever.
+            cv2.setNumThreads(1)
+        return TellingLoader(
+            TellingDataset(dataset),  # type: ignore[arg-type]
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
+            drop_last=drop_last,
+            collate_fn=TellingCollate(collate),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_use_one_thread,
+            # Its own generator, so that starting an epoch draws nothing from the global one (exact resume).
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def _use_one_thread(worker: int) -> None:
+    """Keep OpenCV to one thread in a loader process, as torch does; the processes already fill the cores."""
+    cv2.setNumThreads(1)
+
+
+class _TrainImages(Dataset[Sample]):
+    """Augmented images by (index, seed)."""
+
+    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], transform: TrainTransform) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        position, seed = key
+        index = self.indices[position]
+        image, target, size = self.transform(
+            self.dataset.read_image(index), self.dataset.read_target(index), np.random.default_rng(seed)
+        )
+        return image, target, size, self.dataset.entries[index].record, None
+
+
+class _EvaluationImages(Dataset[Sample]):
+    """Whole images with their segments at the stored size."""
+
+    def __init__(
+        self, dataset: PreparedDataset, indices: Sequence[int], transform: EvaluationTransform
+    ) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Sample:
+        index = self.indices[position]
+        image, region = self.transform(self.dataset.read_image(index))
+        size = (image.shape[1], image.shape[2])
+        return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put images of different sizes into one batch, padded at the right and bottom to a multiple of 32."""
+    images, targets, sizes, records, regions = zip(*samples, strict=True)
+    height = max(image.shape[1] for image in images)
+    width = max(image.shape[2] for image in images)
+    padded = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
+    return Batch(
+        pad_to_multiple(torch.stack(padded)),
+        list(sizes),
+        list(targets),
+        list(records),
+        None if None in regions else list(regions),
+    )
+
+
+def pad_to_multiple(images: Tensor) -> Tensor:
+    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of the coarsest stride."""
+    height, width = images.shape[-2:]
+    return pad(images, (0, -width % _SIZE_MULTIPLE, 0, -height % _SIZE_MULTIPLE))

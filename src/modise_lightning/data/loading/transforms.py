@@ -1,0 +1,188 @@
+"""Geometry and intensity of an image and its segments, for training and for evaluation."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modise_lightning.data.images.background import find_breast
+from modise_lightning.errors import UserError
+from modise_lightning.structures import PanopticSegmentation, Region
+
+Pixel = TypeVar("Pixel", bound=np.generic)
+
+
+class TrainTransform:
+    """Large-scale jitter, random crop, flip and mild intensity changes (Ghiasi et al. 2021, as in ODISE)."""
+
+    def __init__(
+        self,
+        *,
+        crop_size: int,
+        scale_range: tuple[float, float],
+        flip_probability: float,
+        brightness: float,
+        contrast: float,
+        trim_background: bool,
+    ) -> None:
+        """Set the ranges.
+
+        Args:
+            crop_size: Side in pixels of the square that a step sees.
+            scale_range: The longer side becomes ``crop_size`` times a factor from this range.
+            flip_probability: Of a horizontal flip.
+            brightness: Largest amount added to or taken from all pixels.
+            contrast: Largest relative change of the contrast around the mean.
+            trim_background: Whether the air around the breast is cut away first.
+
+        Raises:
+            UserError: A value is out of its range.
+        """
+        if crop_size < 1:
+            raise UserError(f"train_transform.crop_size: {crop_size} pixels; it must be positive.")
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise UserError(
+                f"train_transform.scale_range: {list(scale_range)}; give two positive factors, "
+                "the smaller first."
+            )
+        for name, value in (
+            ("flip_probability", flip_probability),
+            ("brightness", brightness),
+            ("contrast", contrast),
+        ):
+            if not 0 <= value <= 1:
+                raise UserError(f"train_transform.{name}: {value} is not in [0, 1].")
+        self.crop_size = crop_size
+        self.scale_range = scale_range
+        self.flip_probability = flip_probability
+        self.brightness = brightness
+        self.contrast = contrast
+        self.trim_background = trim_background
+
+    @property
+    def versions(self) -> int | None:
+        """How many different pictures a step can see of one image; None if there is no limit."""
+        # At a scale of at most 1 the crop is the whole image, so its place is fixed too.
+        fixed_geometry = self.scale_range[0] == self.scale_range[1] <= 1
+        if not fixed_geometry or self.brightness > 0 or self.contrast > 0:
+            return None
+        return 2 if 0 < self.flip_probability < 1 else 1
+
+    def __call__(
+        self, image: NDArray[np.float32], target: PanopticSegmentation, generator: np.random.Generator
+    ) -> tuple[Tensor, PanopticSegmentation, tuple[int, int]]:
+        """Transform one image.
+
+        Args:
+            image: (H, W) in [0, 1].
+            target: Its segments.
+            generator: Where all randomness comes from.
+
+        Returns:
+            (3, crop_size, crop_size) in [0, 1], the segments that are left (ids compacted), and the
+            (height, width) inside the padding at the right and bottom.
+        """
+        ids = target.segment_ids.numpy().astype(np.int32)
+        if self.trim_background:
+            region = find_breast(image)
+            image, ids = crop(image, region), crop(ids, region)
+        scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape)
+        height, width = (max(1, round(side * scale)) for side in image.shape)
+        image = resize_image(image, height, width)
+        ids = resize_ids(ids, height, width)
+        top = int(generator.integers(0, max(0, height - self.crop_size) + 1))
+        left = int(generator.integers(0, max(0, width - self.crop_size) + 1))
+        image = image[top : top + self.crop_size, left : left + self.crop_size]
+        ids = ids[top : top + self.crop_size, left : left + self.crop_size]
+        if generator.random() < self.flip_probability:
+            image, ids = image[:, ::-1], ids[:, ::-1]
+        mean = image.mean()
+        gain = 1 + self.contrast * generator.uniform(-1, 1)
+        offset = self.brightness * generator.uniform(-1, 1)
+        image = ((image - mean) * gain + mean + offset).clip(0, 1)
+        size = (image.shape[0], image.shape[1])
+        padding = ((0, self.crop_size - size[0]), (0, self.crop_size - size[1]))
+        image, ids = np.pad(image, padding), np.pad(ids, padding)
+        return to_rgb(image), compact(ids, target.labels), size
+
+
+class EvaluationTransform:
+    """Brings a whole image to the size that the network sees it at."""
+
+    def __init__(self, *, longest_side: int | None, trim_background: bool) -> None:
+        """Set the size.
+
+        Args:
+            longest_side: Pixels of the longer side; None keeps the image's own.
+            trim_background: Whether the air around the breast is cut away first.
+
+        Raises:
+            UserError: It is not positive.
+        """
+        if longest_side is not None and longest_side < 1:
+            raise UserError(f"evaluation_transform.longest_side: {longest_side} pixels; it must be positive.")
+        self.longest_side = longest_side
+        self.trim_background = trim_background
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Give the (height, width) that an image gets, or what is left of it after trimming."""
+        if self.longest_side is None:
+            return height, width
+        scale = self.longest_side / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def __call__(self, image: NDArray[np.float32]) -> tuple[Tensor, Region]:
+        """Resize an image.
+
+        Args:
+            image: (H, W) in [0, 1].
+
+        Returns:
+            (3, h, w) float32 in [0, 1], and the part of the image that it shows.
+        """
+        region = find_breast(image) if self.trim_background else Region(0, 0, *image.shape)
+        return to_rgb(resize_image(crop(image, region), *self.resized(region.height, region.width))), region
+
+
+def crop(pixels: NDArray[Pixel], region: Region) -> NDArray[Pixel]:
+    """Cut a region out of (H, W) pixels, without a copy."""
+    rows = slice(region.top, region.top + region.height)
+    return pixels[rows, region.left : region.left + region.width]
+
+
+def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Resize without aliasing: area averages when it shrinks, linear when it grows."""
+    if image.shape == (height, width):
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, dtype=np.float32)
+
+
+def resize_ids(ids: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    """Resize segment ids to the nearest ones, aligned with ``resize_image``."""
+    # The exact variant samples at pixel centres as area and linear do; plain INTER_NEAREST is shifted.
+    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=np.int32)
+
+
+def to_rgb(image: NDArray[np.float32]) -> Tensor:
+    """Repeat grey values as (3, H, W) float32."""
+    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).expand(3, -1, -1).contiguous()
+
+
+def compact(ids: NDArray[np.int32], labels: Tensor) -> PanopticSegmentation:
+    """Renumber the segments that still have pixels to 1..N; void stays -1."""
+    present = np.unique(ids)
+    present = present[present > 0]
+    table = np.zeros(len(labels) + 2, dtype=np.int64)
+    table[present] = np.arange(1, len(present) + 1)
+    table[-1] = -1
+    return PanopticSegmentation(torch.from_numpy(table[ids]), labels[torch.from_numpy(present - 1).long()])

@@ -1,0 +1,1 @@
+"""What every source needs to make a prepared dataset. Knows no source."""

@@ -1,0 +1,1 @@
+"""Any dataset in the COCO panoptic layout."""

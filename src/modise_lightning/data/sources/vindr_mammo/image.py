@@ -1,0 +1,173 @@
+"""Converts one image of VinDr-Mammo with its boxes; runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from modise_lightning.data.images.dicom import read_dicom
+from modise_lightning.data.images.reading import MAXIMUM_PIXELS
+from modise_lightning.data.preparation.box_to_mask import Box, BoxToMask
+from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
+from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
+from modise_lightning.data.prepared.writing import write_entry
+from modise_lightning.data.sources.vindr_mammo.selection import SelectedImage
+from modise_lightning.errors import UserError
+from modise_lightning.structures import ImageRecord
+
+# Raise it whenever the conversion's output changes, so that images of an older one are made anew.
+CONVERTER_VERSION = 2
+_SMALLEST_FRACTION_INSIDE = 0.5
+_TAKEN_WHOLE = {"flat": "nothing in it is brighter than the rest", "small": "it is small for the blur"}
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """What a worker needs to convert an image.
+
+    Attributes:
+        root: Folder of the prepared dataset.
+        image: The image and its boxes.
+        box_to_mask: Segments a box.
+        minimum_visible_fraction: Smallest part of a segment's area in [0, 1] that must stay visible.
+    """
+
+    root: Path
+    image: SelectedImage
+    box_to_mask: BoxToMask
+    minimum_visible_fraction: float
+
+    @property
+    def source(self) -> Path:
+        """The image in the download."""
+        return self.image.path
+
+    @property
+    def file_name(self) -> str:
+        """Name of the PNGs."""
+        return f"{self.image.image.image_id}.png"
+
+    def key(self) -> str:
+        """Hash everything that the result depends on, the bytes of the image included.
+
+        Raises:
+            OSError: The image cannot be read.
+        """
+        image = self.image.image
+        settings = {
+            "version": CONVERTER_VERSION,
+            "image": [image.row, image.study_id, image.size, image.attributes],
+            "boxes": [asdict(box) for box in self.image.boxes],
+            "box_to_mask": asdict(self.box_to_mask),
+            "minimum_visible_fraction": self.minimum_visible_fraction,
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        digest.update(self.source.read_bytes())
+        return digest.hexdigest()
+
+
+def convert_image(task: ImageTask) -> FinishedImage | str:
+    """Read an image, segment its boxes, and write both.
+
+    Args:
+        task: The image and where to write it.
+
+    Returns:
+        The written image, or a sentence that says why it was left out.
+    """
+    image = task.image.image
+    name = task.source.name
+    # pydicom warns of what it repairs and cannot repair: that belongs into the report, not on the screen.
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            key = task.key()
+            shown = read_dicom(task.source, MAXIMUM_PIXELS)
+            bits = _bits_stored(task.source)
+        except (OSError, UserError) as error:
+            return " ".join([f"{name}: left out: {error}", *_texts(warned), "Download it again."])
+    if shown.shape != image.size:
+        height, width = shown.shape
+        return (
+            f"{name}: left out: it is {height} x {width} pixels, but {image.size[0]} x {image.size[1]} in "
+            f"the table of findings (row {image.row}), so that its boxes cannot be trusted."
+        )
+    box_pixels = sum(
+        (rows.stop - rows.start) * (columns.stop - columns.start)
+        for rows, columns in (labelled.box.window(*image.size) for labelled in task.image.boxes)
+    )
+    refused = why_too_many(len(task.image.boxes), box_pixels, *image.size)
+    if refused is not None:
+        return f"{name}: left out: {refused}."
+    problems: list[str] = []
+    counts: Counter[str] = Counter()
+    boxes, masks = [], []
+    for labelled in task.image.boxes:
+        fraction = labelled.box.fraction_inside(*image.size)
+        where = f"{image.image_id}: the box in row {labelled.row} {_extent(labelled.box)}"
+        if fraction < _SMALLEST_FRACTION_INSIDE:
+            problems.append(
+                f"{where} is mostly outside the image of {image.size[1]} x {image.size[0]} pixels; left out."
+            )
+            continue
+        found = task.box_to_mask(shown, labelled.box)
+        if found.outcome in _TAKEN_WHOLE:
+            problems.append(f"{where} is taken whole: {_TAKEN_WHOLE[found.outcome]}.")
+        counts["boxes clipped at the image's border"] += fraction < 1
+        counts[f"boxes {found.outcome}" if found.outcome in _TAKEN_WHOLE else "boxes segmented"] += 1
+        boxes.append(labelled)
+        masks.append(found.mask)
+    if not boxes:
+        return f"{name}: left out, since none of its boxes can be used. {' '.join(problems)}"
+    painting = paint_regions(masks, *image.size, task.minimum_visible_fraction)
+    notes = [
+        f"{name}: {text}" for text in dict.fromkeys(" ".join(str(one.message).split()) for one in warned)
+    ]
+    notes += [
+        f"{image.image_id}: the segment of row {boxes[index].row} is left out: smaller ones cover all but "
+        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
+        for index in painting.dropped
+    ]
+    hidden = [
+        {"row": box.row, "pixels": pixels, "left": left}
+        for box, pixels, left in zip(boxes, painting.areas, painting.visible, strict=True)
+        if left < pixels
+    ]
+    # The table's rows below its header are the numbers.
+    record = ImageRecord(image.row - 1, task.file_name, image.study_id, *image.size)
+    labels = [boxes[index].label for index in painting.kept]
+    pixels = _to_integers(shown, bits)
+    entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, image.attributes)
+    sizes = png_sizes(task.root, task.file_name)
+    return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
+
+
+def _texts(warned: Sequence[warnings.WarningMessage]) -> list[str]:
+    """Give each warning once, in a line."""
+    return list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in warned))
+
+
+def _bits_stored(path: Path) -> int:
+    """Read how many bits of a pixel the detector or its software filled."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["BitsStored", "BitsAllocated"])
+    return int(header.get("BitsStored") or header.BitsAllocated)
+
+
+def _to_integers(shown: NDArray[np.float32], bits: int) -> NDArray[Any]:
+    """Convert [0, 1] to 8 bit where the source has no more, else to 16 bit."""
+    kind = np.uint8 if bits <= 8 else np.uint16
+    return np.asarray(np.rint(shown * np.float32(np.iinfo(kind).max)), dtype=kind)
+
+
+def _extent(box: Box) -> str:
+    return f"(from ({box.left:.0f}, {box.top:.0f}) to ({box.right:.0f}, {box.bottom:.0f}))"

@@ -1,0 +1,44 @@
+"""Evaluates what a trained model is compared with: the trivial baseline on the same images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from modise_lightning.data.prepared.dataset import PreparedDataset
+from modise_lightning.inference.bright_blob import predict_bright_blob
+from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.records import EvaluationRecords
+
+
+def evaluate_bright_blob(
+    dataset: PreparedDataset,
+    *,
+    indices: Sequence[int],
+    train_indices: Sequence[int],
+    metrics: SegmentationMetrics,
+) -> tuple[EvaluationResult, EvaluationRecords]:
+    """Evaluate the brightest blob in the breast, in the training images' most frequent class.
+
+    Args:
+        dataset: A prepared dataset.
+        indices: Images to evaluate.
+        train_indices: Images that the class is chosen on.
+        metrics: Fresh metrics.
+
+    Returns:
+        The result, and what was found in each image.
+    """
+    frequency = Counter(label for index in train_indices for label in dataset.segment_labels(index))
+    category = frequency.most_common(1)[0][0] if frequency else 0
+    metrics.reset()
+    recorder = metrics.recorder()
+    for index in indices:
+        prediction = predict_bright_blob(
+            dataset.read_image(index), category=category, num_categories=len(dataset.categories)
+        )
+        target = dataset.read_target(index)
+        metrics.update([prediction], [target])
+        recorder.update([dataset.records[index]], [prediction], [target])
+    result = metrics.compute()
+    return result, recorder.compute(result.best_threshold)

@@ -1,0 +1,63 @@
+"""Predicts one image at a time with a trained segmenter, at the image's own size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modise_lightning.data.loading.datamodule import pad_to_multiple
+from modise_lightning.data.loading.transforms import EvaluationTransform
+from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.placement import place_prediction
+from modise_lightning.segmenter import Segmenter
+from modise_lightning.structures import Prediction
+
+
+class Predictor:
+    """Runs a segmenter on images as it was evaluated."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        inference: Inference,
+        *,
+        longest_side: int | None,
+        trim_background: bool = False,
+        device: str = "auto",
+    ) -> None:
+        """Put the model on a device.
+
+        Args:
+            segmenter: A trained segmenter.
+            inference: Output to predictions.
+            longest_side: Length in pixels that an image's longer side is resized to; None keeps it.
+            trim_background: Whether the model sees the breast only, without the air around it, as in its
+                training; the prediction is of the whole image.
+            device: A torch device, or ``auto`` for an accelerator if there is one.
+        """
+        if device == "auto":
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            device = "cpu" if accelerator is None else accelerator.type
+        self.device = torch.device(device)
+        self.segmenter = segmenter.to(self.device).eval()
+        self.inference = inference
+        self.transform = EvaluationTransform(longest_side=longest_side, trim_background=trim_background)
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.float32]) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: (H, W) float32 in [0, 1].
+
+        Returns:
+            Segments, instances and semantic map at (H, W).
+        """
+        resized, region = self.transform(image)
+        height, width = resized.shape[-2:]
+        padded = pad_to_multiple(resized[None]).to(self.device)
+        output = self.segmenter(padded, final_only=True)
+        sizes = (padded.shape[-2], padded.shape[-1])
+        prediction = self.inference(output, sizes, [(height, width)], [(region.height, region.width)])[0]
+        return place_prediction(prediction, region, *image.shape)

@@ -1,0 +1,1 @@
+"""Published weights: where they are, and CLIPs built from them."""

@@ -1,0 +1,1 @@
+"""The cross-validation table: runs gathered, compared, laid out and written."""

@@ -1,0 +1,1 @@
+"""Everything of a training but its data and the network: the Lightning module, optimizer, checkpoints."""

@@ -1,0 +1,31 @@
+"""The order and the images' seeds depend on the seed and the epoch alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modise_lightning.data.loading.sampler import SeededSampler
+
+
+def epoch(length: int, seed: int, number: int, rank: int = 0, world_size: int = 1) -> list[tuple[int, int]]:
+    sampler = SeededSampler(length=length, seed=seed, rank=rank, world_size=world_size)
+    sampler.set_epoch(number)
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler)
+    return drawn
+
+
+@given(length=st.integers(1, 40), world_size=st.integers(1, 5), number=st.integers(0, 3))
+def test_processes_share_the_epoch_evenly(length: int, world_size: int, number: int) -> None:
+    shares = [epoch(length, 0, number, rank, world_size) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    assert {index for share in shares for index, _ in share} == set(range(length))
+    alone = epoch(length, 0, number)
+    assert sorted(index for index, _ in alone) == list(range(length))
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    assert epoch(30, 1, 0) == epoch(30, 1, 0)
+    assert epoch(30, 1, 0) != epoch(30, 1, 1)
+    assert epoch(30, 1, 0) != epoch(30, 2, 0)
+    seeds = [seed for number in range(3) for _, seed in epoch(30, 1, number)]
+    assert len(set(seeds)) == len(seeds)
