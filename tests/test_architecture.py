@@ -16,6 +16,10 @@ SHARED = {
     "c_compiler",
     "atomic_files",
     "json_text",
+    "console",
+    "regular_files",
+    "visible_text",
+    "csv_cells",
     "feature_store",
     "pretrained",
 }
@@ -107,6 +111,7 @@ def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
                 ["configuration", "help_menu"],
                 ["configuration", "interruption"],
                 ["errors"],
+                ["visible_text"],
             )
 
 

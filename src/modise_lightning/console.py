@@ -1,9 +1,17 @@
-"""Keeps the libraries' chatter out of a run's output; what they warn of in earnest still shows."""
+"""What a person sees: a console that names cannot steer, and libraries whose chatter is kept out."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.segment import Segment
+from rich.text import Text
+
+from modise_lightning.visible_text import visible
 
 _LOUD_LOGGERS = (
     "lightning.pytorch",
@@ -25,6 +33,44 @@ _EXPECTED_WARNINGS = (
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*Starting from v1\.9\.0, `tensorboardX` has been removed.*",
 )
+
+
+class Console(rich.console.Console):
+    """Shows names as they are: no markup in them is obeyed, and no escape sequence reaches the terminal."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (rich's options, of several types)
+        """Take rich's options; markup is off."""
+        super().__init__(**{"markup": False, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
+        """Take text, such as a cell's, spelled out before its width is measured."""
+        return super().render_str(visible(text), **options)
+
+    def render(
+        self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render, with what would steer a terminal spelled out; rich's own controls stay."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible(text), style)
+
+
+def make_messages_visible() -> None:
+    """Spell out in log records and warnings what would steer a terminal; called by the entry points."""
+    make_record = logging.getLogRecordFactory()
+
+    def make_visible_record(*arguments: Any, **keywords: Any) -> logging.LogRecord:  # noqa: ANN401
+        record = make_record(*arguments, **keywords)
+        record.msg, record.args = visible(record.getMessage()), ()
+        return record
+
+    logging.setLogRecordFactory(make_visible_record)
+    format_warning = warnings.formatwarning
+
+    def format_visibly(*arguments: Any, **keywords: Any) -> str:  # noqa: ANN401
+        return visible(format_warning(*arguments, **keywords))
+
+    warnings.formatwarning = format_visibly
 
 
 def quieten_libraries() -> None:

@@ -17,14 +17,13 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from pathlib import Path
 
     import lightning
-    from rich.console import Console
 
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.configuration.assembly import build_data, build_metrics, load_trained
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.run_identity import run_identity
-    from modise_lightning.console import quieten_libraries
+    from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records

@@ -24,12 +24,11 @@ def predict(config: DictConfig) -> list[Path]:
     """
     from pathlib import Path
 
-    from rich.console import Console
     from rich.progress import track
 
     from modise_lightning.configuration.assembly import categories_of, load_trained
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import quieten_libraries
+    from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.images.reading import find_images, read_image_file
     from modise_lightning.errors import PartlyDoneError, UserError
     from modise_lightning.prediction.predictor import Predictor

@@ -30,9 +30,9 @@ def prepare(config: DictConfig) -> PreparationReport:
     from typing import Any, cast
 
     from omegaconf import OmegaConf
-    from rich.console import Console
 
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.console import Console
     from modise_lightning.data.preparation.report import render, write_report
     from modise_lightning.data.prepared.categories import categories_from_config
     from modise_lightning.data.prepared.dataset import PreparedDataset

@@ -29,12 +29,11 @@ def report(config: DictConfig) -> list[Path]:
     from pathlib import Path
 
     from omegaconf import OmegaConf
-    from rich.console import Console
     from rich.progress import track
 
     from modise_lightning.atomic_files import write_bytes_atomically
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import quieten_libraries
+    from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.reporting.cross_validation.files import file_names
     from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.html_report.page import make_report, render_report

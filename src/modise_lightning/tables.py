@@ -24,9 +24,9 @@ def tables(config: DictConfig) -> list[DatasetTable]:
     from pathlib import Path
 
     from omegaconf import OmegaConf
-    from rich.console import Console
 
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.console import Console
     from modise_lightning.reporting.cross_validation.comparison import compare_models
     from modise_lightning.reporting.cross_validation.files import file_names, write_table
     from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table

@@ -28,7 +28,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     import lightning
     import torch
     from omegaconf import OmegaConf
-    from rich.console import Console
 
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.evaluation_charts import EvaluationCharts
@@ -46,7 +45,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.resuming import carry_metrics, check_resumable, check_same_data
     from modise_lightning.configuration.run_identity import run_identity
-    from modise_lightning.console import quieten_libraries
+    from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
     from modise_lightning.prediction.baselines import evaluate_bright_blob
@@ -54,6 +53,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.reporting.text_tables.results import render_results
     from modise_lightning.reporting.text_tables.run_summary import render_run_summary
     from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO
+    from modise_lightning.visible_text import visible
 
     quieten_libraries()
     check_config(config)
@@ -127,7 +127,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
     except (KeyboardInterrupt, SystemExit, OSError):
         if trainer.is_global_zero:
-            print(_how_to_resume(trainer), file=sys.stderr)
+            print(visible(_how_to_resume(trainer)), file=sys.stderr)
         raise
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not best:

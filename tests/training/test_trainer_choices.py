@@ -1,4 +1,4 @@
-"""Every shipped trainer, precision and optimizer trains as the README and the configuration say."""
+"""Every shipped trainer, precision and optimizer trains as the documentation and the configuration say."""
 
 import os
 import re
@@ -115,11 +115,11 @@ def test_every_precision_runs_with_the_default_optimizer(
 
 
 @pytest.mark.parametrize("name", SEVERAL_PROCESSES)
-def test_the_command_for_several_processes_runs_as_in_the_readme(
+def test_the_command_for_several_processes_runs_as_documented(
     name: str, phantom_root: Path, tmp_path: Path
 ) -> None:
     documented = re.findall(
-        rf"`(trainer={name} trainer\.devices=)\d+`", (REPOSITORY / "README.md").read_text()
+        rf"`(trainer={name} trainer\.devices=)\d+`", (REPOSITORY / "docs" / "speed.md").read_text()
     )
     assert documented
     command = [

@@ -24,6 +24,7 @@ from modise_lightning.backbones.layout import check_unet, check_vae
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.pretrained.weights import locate
+from modise_lightning.regular_files import check_regular
 
 T = TypeVar("T")
 
@@ -249,7 +250,7 @@ def _read(folder: Path, read: Callable[[], T]) -> T:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    config = _read(folder, lambda: json.loads(path.read_text(encoding="utf-8")))
+    config = _read(folder, lambda: json.loads(check_regular(path).read_text(encoding="utf-8")))
     if not isinstance(config, dict):
         raise UserError(f"backbone: {path} holds no JSON object. Copy the published folder again.")
     return config

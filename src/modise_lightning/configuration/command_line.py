@@ -26,6 +26,7 @@ from modise_lightning.configuration.interruption import (
     is_interruption,
 )
 from modise_lightning.errors import UserError
+from modise_lightning.visible_text import visible
 
 # What a file system or its owner refuses, which is no mistake of the program.
 _REFUSALS = (
@@ -63,6 +64,9 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             stream.reconfigure(errors="replace")
     # Lets exceptions through: Hydra shows a traceback for a folder that it cannot make.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    from modise_lightning.console import make_messages_visible
+
+    make_messages_visible()
     end_by_exception()
     register_menu()
 
@@ -88,7 +92,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
         )()
     except CompactHydraException as error:
         # A setting or choice that does not exist; Hydra's message says in several lines what there is.
-        sys.exit("\n".join(str(part) for part in (error, error.__cause__) if part is not None))
+        sys.exit("\n".join(visible(str(part)) for part in (error, error.__cause__) if part is not None))
     except (UserError, OmegaConfBaseException):
         sys.exit(1)  # of a job of a multirun, which has told it
     except OSError as error:
@@ -107,7 +111,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
 
 
 def _tell(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)
 
 
 def _describe(error: OSError) -> str:

@@ -10,6 +10,7 @@ import safetensors
 import safetensors.torch
 
 from modise_lightning.feature_store.store import DTYPES, FeatureEntry
+from modise_lightning.regular_files import check_regular
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _CHECKSUM_BYTES = 4
@@ -46,7 +47,7 @@ def read_entry(path: Path, key: str) -> FeatureEntry | None:
         DamagedEntryError: The file is cut off or changed, or is another entry's.
     """
     try:
-        content = path.read_bytes()
+        content = check_regular(path).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:

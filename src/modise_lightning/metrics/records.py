@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.csv_cells import guard_cell, unguard_cell
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 _Kind = Literal["text", "count", "fraction", "optional fraction"]
 
@@ -108,7 +110,10 @@ def write_records(folder: Path, records: EvaluationRecords) -> None:
         records: What to write.
     """
     for name in _COLUMNS:
-        table: pd.DataFrame = getattr(records, name)
+        table: pd.DataFrame = getattr(records, name).copy()
+        for column, kind in _COLUMNS[name].items():
+            if kind == "text":
+                table[column] = table[column].map(guard_cell)
         write_bytes_atomically(
             folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode()
         )
@@ -140,7 +145,8 @@ def _read_table(path: Path, name: str) -> pd.DataFrame:
     columns = _COLUMNS[name]
     try:
         # As text first: pandas would take a file named "NA" for a missing value.
-        text = pd.read_csv(StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
+        content = StringIO(check_regular(path).read_text(encoding="utf-8"))
+        text = pd.read_csv(content, dtype=str, keep_default_na=False)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); give a folder that a run wrote, records/<model>."
@@ -162,7 +168,7 @@ def _read_table(path: Path, name: str) -> pd.DataFrame:
 
 def _convert(path: Path, column: pd.Series, kind: _Kind) -> pd.Series:
     if kind == "text":
-        return column
+        return column.map(unguard_cell)
     numbers = pd.to_numeric(column, errors="coerce")
     if kind == "count":
         fits = column.str.fullmatch(r"\d{1,18}")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from modise_lightning.errors import UserError
 from modise_lightning.json_text import parse_json
 from modise_lightning.pretrained.weights import locate, read_state_dict
+from modise_lightning.regular_files import check_regular
 
 CONFIG_FILE = "open_clip_config.json"
 # In open_clip's order. A repository may also hold ``model.safetensors``: that is timm's image tower alone.
@@ -242,7 +243,7 @@ def _read_weights(part: str, folder: Path, repository: str) -> Mapping[str, Tens
 
 def _read_json(part: str, path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(check_regular(path).read_bytes())
     except FileNotFoundError as error:
         raise UserError(
             f"{part}: {path.parent} holds no {path.name}. Copy all published files there."

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 _HUB_TIMEOUT_SECONDS = 5.0
 
@@ -75,13 +76,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(path)
+            return safetensors.torch.load_file(check_regular(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(
                 f"{path}: not a readable safetensors file ({error}). Download it again."
             ) from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(check_regular(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: this pickle holds more than tensors, and reading it could run foreign code, so it is "

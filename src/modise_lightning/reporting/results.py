@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, TypeAda
 
 from modise_lightning.errors import UserError
 from modise_lightning.json_text import parse_json
+from modise_lightning.regular_files import check_regular
 from modise_lightning.reporting.files import write_json_atomically
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
         UserError: The file is missing or is not one of results; names the first entry that is wrong.
     """
     try:
-        content = _Content.model_validate(parse_json(path.read_bytes()))
+        content = _Content.model_validate(parse_json(check_regular(path).read_bytes()))
         results = {
             model: TypeAdapter(result_type).validate_python(_none_to_nan(result))
             for model, result in content.results.items()

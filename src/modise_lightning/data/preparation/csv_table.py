@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def read_csv_table(path: Path, columns: Sequence[str]) -> tuple[list[CsvRow], li
         UserError: The file cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with check_regular(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [title.strip() for title in next(reader, [])]
             missing = [column for column in columns if column not in header]

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import track
 
+from modise_lightning.console import Console
 from modise_lightning.errors import UserError
 
 Task = TypeVar("Task")

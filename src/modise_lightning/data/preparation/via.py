@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from modise_lightning.data.preparation.via_shapes import Shape, parse_shape
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 if TYPE_CHECKING:
     import _csv
@@ -46,7 +47,7 @@ def read_via_regions(path: Path) -> tuple[list[ViaRegion], list[str]]:
         UserError: The file cannot be read, or is no VIA export.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with check_regular(path).open(encoding="utf-8-sig", newline="") as file:
             return _read_rows(csv.reader(file), path.name)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}). Get the file anew.") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import openpyxl
 
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 # The sheet of CDD-CESM has 12 columns and 2,007 rows, and its workbook inflates to 1.9 MB.
 MAXIMUM_BYTES = 16 * 2**20
@@ -30,7 +31,7 @@ def read_workbook(path: Path, preferred_sheet: str) -> tuple[list[str], list[dic
         UserError: It is larger than any real one; says what.
         Exception: It is damaged; zipfile, zlib and openpyxl raise almost anything.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(check_regular(path)) as archive:
         # No member gives more than it declares: zipfile stops there.
         inflated = sum(member.file_size for member in archive.infolist())
     if inflated > MAXIMUM_BYTES:

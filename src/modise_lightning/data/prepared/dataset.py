@@ -19,6 +19,7 @@ from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.index import IndexedImage, read_index
 from modise_lightning.data.prepared.writing import IMAGE_FOLDER, INDEX_NAME, PANOPTIC_FOLDER, PreparedEntry
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import Category, ImageRecord, PanopticSegmentation
 
 _VOID = -1
@@ -159,7 +160,7 @@ class PreparedDataset:
     def _read_id_map(self, path: Path, record: ImageRecord) -> NDArray[np.int32]:
         """Read a COCO id map, (H, W); its header is checked before its pixels are decoded."""
         try:
-            with Image.open(path, formats=("PNG",)) as header:
+            with Image.open(check_regular(path), formats=("PNG",)) as header:
                 mode, size = header.mode, (header.height, header.width)
                 # Without the condition Pillow would decode the pixels to look for a tag behind them.
                 orientation = header.getexif().get(ORIENTATION, 1) if "exif" in header.info else 1

@@ -6,6 +6,7 @@ import csv
 import math
 from io import StringIO
 
+from modise_lightning.csv_cells import guard_cells
 from modise_lightning.reporting.cross_validation.layout import fixed_thresholds, paper_row
 from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds, Summary
 from modise_lightning.reporting.cross_validation.paper import read_paper_tables
@@ -77,7 +78,7 @@ def results_csv(table: DatasetTable) -> str:
             *folds,
         ]
     )
-    writer.writerows(rows)
+    writer.writerows(map(guard_cells, rows))
     return text.getvalue()
 
 

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.regular_files import check_regular
 from modise_lightning.reporting.result_check import check_result
 from modise_lightning.reporting.results import RunIdentity, read_results
 
@@ -161,7 +162,7 @@ def _read_unfinished(run: Path) -> UnfinishedRun | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(check_regular(path).read_bytes())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove the run's folder or repair it.") from error
     return content if isinstance(content, dict) else {}

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.csv_cells import guard_cell, guard_cells
 from modise_lightning.reporting.figures.style import figure_style
 
 FigureFormat = Literal["pdf", "svg", "png"]
@@ -57,7 +58,9 @@ def write_figure(
     """
     contents: dict[str, bytes] = {ending: render_figure(figure, ending) for ending in formats}
     if data is not None:
-        contents["csv"] = data.to_csv(index=False, lineterminator="\n").encode()
+        guarded = data.map(lambda cell: guard_cell(cell) if isinstance(cell, str) else cell)
+        guarded.columns = guard_cells(data.columns)
+        contents["csv"] = guarded.to_csv(index=False, lineterminator="\n").encode()
     written = []
     for ending, content in contents.items():
         path = folder / f"{name}.{ending}"

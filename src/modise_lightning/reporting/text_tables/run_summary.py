@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 
@@ -16,9 +17,7 @@ def render_run_summary(name: str, facts: Mapping[str, str], segmenter: nn.Module
         facts: Rows to begin with (data, device, folder).
         segmenter: Its direct parts are listed with their parameters in millions.
     """
-    table = Table(
-        title=f"[bold]{name}[/bold]", title_justify="left", show_header=False, box=None, padding=(0, 2)
-    )
+    table = Table(title=Text(name, "bold"), title_justify="left", show_header=False, box=None, padding=(0, 2))
     for label, value in facts.items():
         table.add_row(label, value)
     for part, module in segmenter.named_children():

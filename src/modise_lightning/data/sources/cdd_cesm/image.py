@@ -19,6 +19,7 @@ from modise_lightning.data.preparation.via import ViaRegion
 from modise_lightning.data.preparation.via_shapes import bounds, rasterize
 from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.cdd_cesm.selection import SelectedImage
+from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
@@ -68,7 +69,7 @@ class ImageTask:
             ],
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        digest.update(self.image.path.read_bytes())
+        digest.update(check_regular(self.image.path).read_bytes())
         return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from modise_lightning.data.preparation.download import describe_files, list_down
 from modise_lightning.data.preparation.via import ViaRegion, read_via_regions
 from modise_lightning.data.preparation.workbook import read_workbook
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 
 Modality = Literal["low_energy", "subtracted"]
 
@@ -236,6 +237,7 @@ def _find_table(folder: Path, files: list[Path], name: str, suffixes: tuple[str,
 def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Read titles and rows."""
     try:
+        check_regular(path)
         if path.suffix.lower() == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
             titles = [str(title) for title in table.columns]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.progress import track
 
+from modise_lightning.console import Console
 from modise_lightning.data.preparation.report import PreparationReport
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.errors import UserError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
+from modise_lightning.console import Console
 from modise_lightning.data.preparation.folds import assign_folds
 from modise_lightning.data.preparation.report import PreparationReport, write_report
 from modise_lightning.data.prepared.categories import categories_from_config
@@ -24,6 +24,7 @@ from modise_lightning.data.sources.phantom.lesions import LESION_KINDS, LesionSt
 from modise_lightning.data.sources.phantom.writing import PatientTask, WrittenImage, write_patients
 from modise_lightning.errors import UserError
 from modise_lightning.json_text import parse_json
+from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import Category
 
 # Raise it whenever the generator's output changes, so that a data set of an older one is noticed.
@@ -156,7 +157,7 @@ class PhantomPreparer:
             UserError: If it is not this phantom.
         """
         try:
-            document = parse_json(index.read_bytes())
+            document = parse_json(check_regular(index).read_bytes())
             found = document["info"].get("parameters")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(

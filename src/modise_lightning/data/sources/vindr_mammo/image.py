@@ -23,6 +23,7 @@ from modise_lightning.data.preparation.region_painting import paint_regions, why
 from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.vindr_mammo.selection import SelectedImage
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
@@ -72,7 +73,7 @@ class ImageTask:
             "minimum_visible_fraction": self.minimum_visible_fraction,
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        digest.update(self.source.read_bytes())
+        digest.update(check_regular(self.source).read_bytes())
         return digest.hexdigest()
 
 

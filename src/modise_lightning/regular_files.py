@@ -1,0 +1,28 @@
+"""Files that can be read to their end: a pipe or a device would be waited for, or never end."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def check_regular(path: Path) -> Path:
+    """Give the path back if a regular file is there (links are followed), before it is opened.
+
+    Raises:
+        OSError: Nothing is there, or something that is no regular file; says which.
+    """
+    mode = path.stat().st_mode
+    for matches, kind in _KINDS:
+        if matches(mode):
+            raise OSError(errno.EINVAL, f"is {kind}, not a file", str(path))
+    return path
