@@ -49,11 +49,47 @@ def test_a_real_size_experiment_composes_and_checks(
 
 
 @pytest.mark.parametrize(
+    ("overrides", "rules"),
+    [
+        ([], "small_data"),
+        (["backbone=swin_tiny"], "small_data"),
+        (["experiment=odise"], "odise"),
+        (["experiment=odise_biomedclip"], "odise"),
+        (["experiment=odise_mame"], "odise"),
+        (["experiment=m_odise"], "odise"),
+        (["experiment=m2f_sd"], "mask2former"),
+        (["experiment=m2f_swin_l"], "mask2former"),
+        (["experiment=m_odise", "protocol=small_data"], "small_data"),
+    ],
+)
+def test_whose_rules_a_model_follows(
+    overrides: list[str], rules: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    config = compose_config("train", overrides, tmp_path)
+    assert config.protocol == OmegaConf.load(config_directory() / "protocol" / f"{rules}.yaml")
+    expected = {"odise": (0.0, True), "mask2former": (0.8, True), "small_data": (0.5, False)}[rules]
+    assert (config.inference.score_threshold, config.inference.no_object_competes) == expected
+    assert config.optimizer.decayed == config.protocol.decayed
+    assert config.data.module.size_multiple == config.protocol.size_multiple
+    assert config.mask_generator.initialization == config.protocol.initialization
+
+
+def test_all_protocols_have_the_same_settings() -> None:
+    keys = {
+        name: OmegaConf.load(config_directory() / "protocol" / f"{name}.yaml").keys()
+        for name in choices("protocol")
+    }
+    assert sorted(keys) == ["mask2former", "odise", "small_data"]
+    assert keys["odise"] == keys["mask2former"] == keys["small_data"]
+
+
+@pytest.mark.parametrize(
     ("group", "choice"),
     [
         (group, choice)
         for group in (
             "backbone",
+            "protocol",
             "captioner",
             "text",
             "mask_generator",

@@ -91,7 +91,13 @@ def build_feature_store(config: DictConfig, data: PanopticDataModule) -> Feature
         *(data.evaluation_transform.resized(record.height, record.width) for record in records),
     ]
     store = cast(FeatureStore, instantiate(config.feature_store))
-    store.expect(sum(1 if size is None else count_windows(*shape, size) for shape in shapes))
+    enlarges = config.backbone.get("enlarge_small_images", False)
+    store.expect(
+        sum(
+            1 if size is None else count_windows(*shape, min(size, *shape) if enlarges else size)
+            for shape in shapes
+        )
+    )
     return store
 
 

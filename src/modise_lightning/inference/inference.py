@@ -22,6 +22,7 @@ class Inference:
         self,
         *,
         score_threshold: float,
+        no_object_competes: bool,
         overlap_threshold: float,
         mask_threshold: float,
         max_instances: int,
@@ -32,6 +33,7 @@ class Inference:
         Args:
             score_threshold: Probability that a query's best class must exceed to make a panoptic segment, in
                 [0, 1).
+            no_object_competes: Whether "no object" must not be more probable than that class either.
             overlap_threshold: Least share of its mask that a query must win from the others, in [0, 1].
             mask_threshold: Probability from which a pixel belongs to a mask, in (0, 1).
             max_instances: Largest number of instances of an image.
@@ -50,6 +52,7 @@ class Inference:
             if not fits:
                 raise UserError(f"inference.{name} must be {expected}; found {value}.")
         self.score_threshold = score_threshold
+        self.no_object_competes = no_object_competes
         self.overlap_threshold = overlap_threshold
         self.mask_threshold = mask_threshold
         self.max_instances = max_instances
@@ -75,7 +78,7 @@ class Inference:
         isthing = torch.tensor(self.isthing, device=device)
         # Half precision is not enough for masks that compete, and its products would be no faster here.
         with torch.autocast(device.type, enabled=False):
-            class_probabilities = output.class_logits[-1].float().softmax(-1)[..., :-1]
+            class_probabilities = output.class_logits[-1].float().softmax(-1)
             mask_logits = output.mask_logits()
             return [
                 self._predict(classes, masks, isthing, padded_size, image_size, output_size)
@@ -86,18 +89,21 @@ class Inference:
 
     def _predict(
         self,
-        class_probabilities: Tensor,
+        probabilities_with_no_object: Tensor,
         mask_logits: Tensor,
         isthing: Tensor,
         padded_size: tuple[int, int],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
     ) -> Prediction:
+        class_probabilities = probabilities_with_no_object[:, :-1]
         panoptic = PanopticAccumulator(
             class_probabilities,
+            probabilities_with_no_object[:, -1],
             output_size,
             isthing=isthing,
             score_threshold=self.score_threshold,
+            no_object_competes=self.no_object_competes,
             overlap_threshold=self.overlap_threshold,
             mask_threshold=self.mask_threshold,
         )
