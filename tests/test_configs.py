@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from modise_lightning.command_line import config_directory
+from modise_lightning.backbones.pyramid import PyramidProjection, Tap
+from modise_lightning.captioners.implicit import ImplicitCaptioner
+from modise_lightning.command_line import config_directory, instantiate
 from modise_lightning.config_check import check_config
 from modise_lightning.metrics.records import read_records
+from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 
@@ -72,6 +77,42 @@ def test_whose_rules_a_model_follows(
     assert config.optimizer.decayed == config.protocol.decayed
     assert config.data.module.size_multiple == config.protocol.size_multiple
     assert config.mask_generator.initialization == config.protocol.initialization
+
+
+def test_real_size_odise_trains_as_many_parameters_as_the_published_model(
+    compose_config: Compose, tmp_path: Path
+) -> None:
+    """28.067 million, counted without memory for weights."""
+    config = compose_config("train", ["experiment=odise"], tmp_path)
+    with torch.device("meta"):
+        generator = instantiate(config.mask_generator)(feature_channels=(512,) * 4)
+        projection = PyramidProjection(
+            taps=[Tap(channels, "s2") for channels in (512, 512, 512, 512, 2560, 1920, 960, 640)],
+            channels=config.backbone.projection_channels,
+            bottleneck_channels=config.backbone.bottleneck_channels,
+            normalization_groups=config.backbone.normalization_groups,
+            identity_shortcut=config.backbone.identity_shortcut,
+        )
+        captioner = ImplicitCaptioner(
+            image_encoder=ImageTower(),  # type: ignore[arg-type]
+            shape=ConditioningShape(77, 768, 1280, 1),
+        )
+        classifier = instantiate(config.text.classifier)(
+            text_embeddings=torch.zeros(1, 768),
+            prompt_categories=torch.zeros(1, dtype=torch.int64, device="cpu"),
+            null_embedding=torch.zeros(768),
+            hidden_channels=256,
+        )
+    parts = (generator, projection, captioner, classifier)
+    trained = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert round(trained / 1e6, 3) == 28.067
+
+
+class ImageTower(torch.nn.Module):
+    """CLIP ViT-L/14's width, and nothing else."""
+
+    embedding_dim = 768
+    preprocessing: ClassVar[dict[str, object]] = {}
 
 
 def test_all_protocols_have_the_same_settings() -> None:

@@ -21,6 +21,7 @@ from modise_lightning.data.categories import categories_from_config, categories_
 from modise_lightning.data.datamodule import PanopticDataModule
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
+from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
 from modise_lightning.lightning_module import SegmentationModule
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.segmenter import Segmenter
@@ -164,13 +165,40 @@ def build_module(
     return SegmentationModule(
         segmenter=segmenter,
         criterion=instantiate(config.criterion),
-        inference=instantiate(config.inference)(isthing=isthing),
+        inference=instantiate(config.inference)(isthing=isthing, clip_head=_build_clip_head(config)),
         optimizer_factory=instantiate(config.optimizer),
         metadata={
             "config": _storable(config),
             "dataset": dict(dataset),
             "data_fingerprint": data_fingerprint,
         },
+    )
+
+
+def _build_clip_head(config: DictConfig) -> ClipHead | None:
+    """Build the CLIP head of inference, with the texts of the categories; None for none."""
+    settings = OmegaConf.select(config, "clip_head")
+    if settings is None or not settings.enabled:
+        return None
+    source = config.text.encoder
+    if source is None:
+        raise UserError(
+            "clip_head: a learned classifier has no texts to compare with. Set inference/clip_head=none."
+        )
+    categories = categories_of(config)
+    prompts, prompt_categories = flatten_prompts(categories)
+    known = set(prompts if settings.training_texts is None else settings.training_texts)
+    return load_clip_head(
+        weights=source.weights,
+        repository=source.repository,
+        files=source.files,
+        seed=source.seed,
+        architecture=cast(dict[str, Any], OmegaConf.to_container(source.architecture, resolve=True)),
+        alpha=settings.alpha,
+        beta=settings.beta,
+        text_embeddings=instantiate(source)(apply_template(settings.template, prompts)),
+        prompt_categories=prompt_categories,
+        seen=[not known.isdisjoint(category.prompts) for category in categories],
     )
 
 

@@ -73,7 +73,7 @@ class SegmentationModule(lightning.LightningModule):
         height, width = batch.images.shape[-2:]
         regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
         sizes = [(region.height, region.width) for region in regions]
-        predictions = self.inference(output, (height, width), batch.image_sizes, sizes)
+        predictions = self.inference(output, (height, width), batch.image_sizes, sizes, batch.images)
         return [
             place_prediction(prediction, region, record.height, record.width)
             for prediction, region, record in zip(predictions, regions, batch.records, strict=True)

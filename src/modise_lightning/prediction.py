@@ -59,5 +59,7 @@ class Predictor:
         padded = pad_to_multiple(resized[None], self.size_multiple).to(self.device)
         output = self.segmenter(padded, final_only=True)
         sizes = (padded.shape[-2], padded.shape[-1])
-        prediction = self.inference(output, sizes, [(height, width)], [(region.height, region.width)])[0]
+        (prediction,) = self.inference(
+            output, sizes, [(height, width)], [(region.height, region.width)], padded
+        )
         return place_prediction(prediction, region, *image.shape)

@@ -41,8 +41,8 @@ def xavier(fan_in: int, fan_out: int) -> float:
 
 PIXEL, QUERY = "pixel_decoder.", "transformer_module.decoder.layers.0."
 # Standard deviations: Xavier's sqrt(2 / (fan in + fan out)); detectron2's c2_xavier_fill, sqrt(1 / fan in); a
-# bias of a linear layer is uniform up to sqrt(1 / fan in). nn.MultiheadAttention takes query, key and value as
-# one matrix (3 C, C).
+# bias of a linear layer is uniform up to sqrt(1 / fan in). nn.MultiheadAttention takes query, key and
+# value as one matrix (3 C, C).
 ORIGINAL = {
     f"{PIXEL}mask_projection.weight": 0.0625,
     f"{PIXEL}adapter_1.0.weight": math.sqrt(1 / CHANNELS),

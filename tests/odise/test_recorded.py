@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from modise_lightning.backbones.pyramid import LEVEL_STRIDES
 from modise_lightning.captioners.image_encoder import ImageEncoder
 from modise_lightning.command_line import config_directory, instantiate
+from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.inference import Inference
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.segmenter import Segmenter
@@ -30,7 +31,7 @@ from modise_lightning.structures import (
 )
 from modise_lightning.weight_decay import decayed_parameters
 from odise.names import own_state, own_tensors
-from odise.narrow_model import EMBEDDING, ISTHING, ODISES_ORDER, TAPS, build
+from odise.narrow_model import EMBEDDING, ISTHING, ODISES_ORDER, PROMPT_CATEGORIES, TAPS, build
 
 RECORDED = Path(__file__).parent / "recorded"
 HALF = 2e-3  # what inputs in float16 change at most, relatively (L2)
@@ -287,3 +288,48 @@ def check_results(panoptic: PanopticSegmentation, numbers: Numbers, clip_head: i
     expected = numbers[f"clip_head_{clip_head}.image_1.panoptic"]
     assert set(expected.unique().tolist()) == {0, 1}
     assert (panoptic.segment_ids == expected).float().mean() > 0.999
+
+
+def clip_head(numbers: Numbers) -> ClipHead:
+    return ClipHead(
+        tower=clip_tower(),
+        size=56,
+        mean=open_clip.OPENAI_DATASET_MEAN,
+        std=open_clip.OPENAI_DATASET_STD,
+        scale=min(100.0, numbers["clip.logit_scale"].exp().item()),
+        text_embeddings=numbers["clip_head.text_embeddings"],
+        prompt_categories=PROMPT_CATEGORIES,
+        seen=[False, False, True],  # of the three only the last was in the training vocabulary
+        alpha=0.3,
+        beta=0.7,
+    )
+
+
+@torch.no_grad()
+def test_clip_head() -> None:
+    numbers, results = read("clip_head"), read("inference")
+    head = clip_head(numbers)
+    images = numbers["images"].float() / 255
+    masks = torch.einsum("bqc,bchw->bqhw", results["mask_embeddings"][1:], results["mask_features"])
+    embeddings = head.mask_embeddings(images, masks)
+    assert error(embeddings, numbers["clip_head.mask_embeddings"]) < 5e-3
+    logits = head.clip_logits(embeddings)
+    assert error(logits, numbers["clip_head.logits"]) < 5e-3
+    products = head.log_products(results["class_logits"][1:, :, :-1], logits)
+    assert error(products, numbers["combined.log_probabilities"]) < 5e-3
+
+
+def test_results_of_an_image_with_the_clip_head(odise: DictConfig) -> None:
+    assert (odise.clip_head.enabled, odise.clip_head.alpha, odise.clip_head.beta) == (True, 0.3, 0.7)
+    assert odise.clip_head.template.format("cyst") == "a photo of a cyst."
+    numbers, results = read("clip_head"), read("inference")
+    inference: Inference = instantiate(odise.inference)(isthing=ISTHING, clip_head=clip_head(numbers))
+    output = SegmenterOutput(
+        results["class_logits"][None, 1:], results["mask_embeddings"][None, 1:], results["mask_features"]
+    )
+    images = numbers["images"].float() / 255
+    (found,) = inference(output, (256, 256), [(240, 200)], [(480, 400)], images)
+    check_results(found.panoptic, results, clip_head=1)
+    assert error(found.semantic[:, ::8, ::8], results["clip_head_1.image_1.semantic"]) < 5e-3
+    scores = results["clip_head_1.image_1.instances.scores"].sort(descending=True).values
+    torch.testing.assert_close(found.instances.scores, scores, rtol=5e-3, atol=1e-3)

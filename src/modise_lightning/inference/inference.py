@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from modise_lightning.errors import UserError
+from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.instance import InstanceAccumulator
 from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.semantic import SemanticAccumulator
@@ -27,6 +28,7 @@ class Inference:
         mask_threshold: float,
         max_instances: int,
         isthing: Sequence[bool],
+        clip_head: ClipHead | None = None,
     ) -> None:
         """Set the rules.
 
@@ -38,6 +40,7 @@ class Inference:
             mask_threshold: Probability from which a pixel belongs to a mask, in (0, 1).
             max_instances: Largest number of instances of an image.
             isthing: For each of the K classes, whether its instances are told apart.
+            clip_head: Takes part in the classification; None for none.
 
         Raises:
             UserError: A value is out of its range.
@@ -57,6 +60,7 @@ class Inference:
         self.mask_threshold = mask_threshold
         self.max_instances = max_instances
         self.isthing = tuple(isthing)
+        self.clip_head = clip_head
 
     @torch.no_grad()
     def __call__(
@@ -65,6 +69,7 @@ class Inference:
         padded_size: tuple[int, int],
         image_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
+        images: Tensor | None = None,
     ) -> list[Prediction]:
         """Predict from the last of the L predictions.
 
@@ -73,11 +78,16 @@ class Inference:
             padded_size: Height and width of the padded input.
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
+            images: (B, 3, *padded_size) in [0, 1]; a CLIP head looks at them.
         """
         device = output.class_logits.device
         isthing = torch.tensor(self.isthing, device=device)
         # Half precision is not enough for masks that compete, and its products would be no faster here.
         with torch.autocast(device.type, enabled=False):
+            if self.clip_head is not None:
+                assert images is not None
+                self.clip_head.to(device)
+                output = self.clip_head(images, output)
             class_probabilities = output.class_logits[-1].float().softmax(-1)
             mask_logits = output.mask_logits()
             return [
