@@ -23,7 +23,8 @@ EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_mame"
 TINY = {
     "m2f_swin_l": ["backbone=swin_tiny"],
     "m2f_sd": ["backbone=sd_tiny"],
-    "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    # With ODISE's rules, which the tiny backbone would not choose.
+    "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny", "protocol=odise"],
     "odise_biomedclip": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "odise_mame": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "m_odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
