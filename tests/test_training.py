@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.assembly import load_trained
 from modise_lightning.checkpoint import METADATA_KEY, read_checkpoint
@@ -144,6 +144,18 @@ def test_training_changes_what_is_trained_and_nothing_else(trained: Path, phanto
             assert torch.equal(parameter, fresh[name]), name
 
 
+def test_classes_are_seen_whose_texts_training_had(trained: Path) -> None:
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    _, config, _ = load_trained(checkpoint, {})
+    categories = OmegaConf.to_container(config.data.categories)
+    assert isinstance(categories, list)
+    categories[1]["prompts"] = [f"lymph node {number}" for number in range(len(categories[1]["prompts"]))]
+    overrides = {"clip_head": {"enabled": True}, "data": {"categories": categories}}
+    module, _, _ = load_trained(checkpoint, overrides)
+    assert module.inference.clip_head is not None
+    torch.testing.assert_close(module.inference.clip_head.weights, torch.tensor([0.3, 0.7, 0.3]))
+
+
 def test_evaluate_can_ask_a_clip_for_a_second_opinion(
     trained: Path, compose_config: Compose, tmp_path: Path
 ) -> None:
@@ -153,6 +165,8 @@ def test_evaluate_can_ask_a_clip_for_a_second_opinion(
     asked, _, _ = load_trained(Path(config.checkpoint), {"clip_head": {"enabled": True, "alpha": 0.5}})
     assert without.inference.clip_head is None
     assert {name for name, _ in asked.named_parameters()} == {name for name, _ in without.named_parameters()}
+    assert asked.inference.clip_head is not None
+    assert asked.inference.clip_head.weights.tolist() == [0.5, 0.5, 0.5]
     images = torch.rand(1, 3, 128, 128)
     record = ImageRecord(1, "a.png", "p", 128, 128)
     batch = Batch(images, [(128, 128)], [], [record])

@@ -151,7 +151,11 @@ def _build_classifier(
 
 
 def build_module(
-    config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any], data_fingerprint: str | None = None
+    config: DictConfig,
+    segmenter: Segmenter,
+    dataset: Mapping[str, Any],
+    data_fingerprint: str | None = None,
+    training_texts: Sequence[str] | None = None,
 ) -> SegmentationModule:
     """Build the training module.
 
@@ -160,12 +164,15 @@ def build_module(
         segmenter: The network.
         dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
         data_fingerprint: Of the images and their division; goes into checkpoints, to resume from them.
+        training_texts: Of the classes in training, where they are no longer those of the configuration.
     """
     isthing = [category.isthing for category in categories_of(config)]
     return SegmentationModule(
         segmenter=segmenter,
         criterion=instantiate(config.criterion),
-        inference=instantiate(config.inference)(isthing=isthing, clip_head=_build_clip_head(config)),
+        inference=instantiate(config.inference)(
+            isthing=isthing, clip_head=_build_clip_head(config, training_texts)
+        ),
         optimizer_factory=instantiate(config.optimizer),
         metadata={
             "config": _storable(config),
@@ -175,7 +182,7 @@ def build_module(
     )
 
 
-def _build_clip_head(config: DictConfig) -> ClipHead | None:
+def _build_clip_head(config: DictConfig, training_texts: Sequence[str] | None) -> ClipHead | None:
     """Build the CLIP head of inference, with the texts of the categories; None for none."""
     settings = OmegaConf.select(config, "clip_head")
     if settings is None or not settings.enabled:
@@ -187,7 +194,7 @@ def _build_clip_head(config: DictConfig) -> ClipHead | None:
         )
     categories = categories_of(config)
     prompts, prompt_categories = flatten_prompts(categories)
-    known = set(prompts if settings.training_texts is None else settings.training_texts)
+    known = set(settings.training_texts or training_texts or prompts)
     return load_clip_head(
         weights=source.weights,
         repository=source.repository,
@@ -250,7 +257,9 @@ def load_trained(
     segmenter = build_segmenter(
         config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None
     )
-    module = build_module(config, segmenter, metadata["dataset"])
+    before = read_stored_config(path, metadata["config"], {}, trusted_targets)
+    training_texts, _ = flatten_prompts(categories_of(before))
+    module = build_module(config, segmenter, metadata["dataset"], training_texts=training_texts)
     check_state(module, checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
     return module.eval(), config, metadata["dataset"]
