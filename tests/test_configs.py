@@ -9,10 +9,12 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from modise_lightning.assembly import check_weights
 from modise_lightning.backbones.pyramid import PyramidProjection, Tap
 from modise_lightning.captioners.implicit import ImplicitCaptioner
 from modise_lightning.command_line import config_directory, instantiate
 from modise_lightning.config_check import check_config
+from modise_lightning.errors import UserError
 from modise_lightning.metrics.records import read_records
 from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
@@ -116,6 +118,12 @@ class ImageTower(torch.nn.Module):
     preprocessing: ClassVar[dict[str, object]] = {}
 
 
+def test_a_clip_head_needs_texts(compose_config: Compose, tmp_path: Path) -> None:
+    config = compose_config("train", ["text=learned", "inference/clip_head=maskclip"], tmp_path)
+    with pytest.raises(UserError, match=r"clip_head: a learned classifier has no texts"):
+        check_weights(config)
+
+
 def test_all_protocols_have_the_same_settings() -> None:
     keys = {
         name: OmegaConf.load(config_directory() / "protocol" / f"{name}.yaml").keys()
@@ -142,6 +150,7 @@ def test_all_protocols_have_the_same_settings() -> None:
             "logger",
             "callbacks",
             "inference",
+            "inference/clip_head",
             "metrics",
             "augmentation",
             "feature_store",

@@ -37,12 +37,16 @@ def check_weights(config: DictConfig) -> None:
     """Find the pretrained weights of every part, so that a missing one is told before anything is built.
 
     Raises:
-        UserError: Names the first part whose weights are nowhere.
+        UserError: Names the first part whose weights are nowhere, or a CLIP head that has no CLIP.
     """
     for part in _PARTS:
         node = OmegaConf.select(config, part)
         if node is not None and "weights" in node:
             locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
+    if OmegaConf.select(config, "clip_head.enabled") and config.text.encoder is None:
+        raise UserError(
+            "clip_head: a learned classifier has no texts to compare with. Set inference/clip_head=none."
+        )
 
 
 def categories_of(config: DictConfig) -> tuple[Category, ...]:
@@ -188,10 +192,6 @@ def _build_clip_head(config: DictConfig, training_texts: Sequence[str] | None) -
     if settings is None or not settings.enabled:
         return None
     source = config.text.encoder
-    if source is None:
-        raise UserError(
-            "clip_head: a learned classifier has no texts to compare with. Set inference/clip_head=none."
-        )
     categories = categories_of(config)
     prompts, prompt_categories = flatten_prompts(categories)
     known = set(settings.training_texts or training_texts or prompts)
