@@ -63,6 +63,7 @@ def main() -> None:
     theirs_output = SimpleNamespace(class_queries_logits=classes[None], masks_queries_logits=masks[None])
     inference = Inference(
         score_threshold=0.5,
+        no_object_competes=False,
         overlap_threshold=0.8,
         mask_threshold=0.5,
         max_instances=100,

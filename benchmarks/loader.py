@@ -56,12 +56,17 @@ def measure(dataset: PreparedDataset, size: int, num_workers: int, trim_backgrou
             brightness=0.1,
             contrast=0.2,
             trim_background=trim_background,
+            padding_value=0.0,
+            keep_emptied_segments=False,
         ),
-        evaluation_transform=EvaluationTransform(longest_side=size, trim_background=trim_background),
+        evaluation_transform=EvaluationTransform(
+            image_size=size, shorter_side=None, longer_side=1.0, trim_background=trim_background
+        ),
         batch_size=BATCH_SIZE,
         evaluation_batch_size=1,
         num_workers=num_workers,
         pin_memory=False,
+        size_multiple=32,
         seed=0,
     )
     loader = data.train_dataloader()

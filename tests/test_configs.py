@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from modise_lightning.configuration.command_line import config_directory
+from modise_lightning.backbones.pyramid import PyramidProjection, Tap
+from modise_lightning.captioners.implicit import ImplicitCaptioner
+from modise_lightning.configuration.assembly import check_weights
+from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.configuration.config_check import check_config
+from modise_lightning.errors import UserError
 from modise_lightning.metrics.records import read_records
+from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 
@@ -18,7 +25,8 @@ EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_mame"
 TINY = {
     "m2f_swin_l": ["backbone=swin_tiny"],
     "m2f_sd": ["backbone=sd_tiny"],
-    "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    # With ODISE's rules, which the tiny backbone would not choose.
+    "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny", "protocol=odise"],
     "odise_biomedclip": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "odise_mame": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "m_odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
@@ -52,11 +60,89 @@ def test_a_real_size_experiment_composes_and_checks(
 
 
 @pytest.mark.parametrize(
+    ("overrides", "rules"),
+    [
+        ([], "small_data"),
+        (["backbone=swin_tiny"], "small_data"),
+        (["experiment=odise"], "odise"),
+        (["experiment=odise_biomedclip"], "odise"),
+        (["experiment=odise_mame"], "odise"),
+        (["experiment=m_odise"], "odise"),
+        (["experiment=m2f_sd"], "mask2former"),
+        (["experiment=m2f_swin_l"], "mask2former"),
+        (["experiment=m_odise", "protocol=small_data"], "small_data"),
+    ],
+)
+def test_whose_rules_a_model_follows(
+    overrides: list[str], rules: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    config = compose_config("train", overrides, tmp_path)
+    assert config.protocol == OmegaConf.load(config_directory() / "protocol" / f"{rules}.yaml")
+    expected = {"odise": (0.0, True), "mask2former": (0.8, True), "small_data": (0.5, False)}[rules]
+    assert (config.inference.score_threshold, config.inference.no_object_competes) == expected
+    assert config.optimizer.decayed == config.protocol.decayed
+    assert config.data.module.size_multiple == config.protocol.size_multiple
+    assert config.mask_generator.initialization == config.protocol.initialization
+
+
+def test_real_size_odise_trains_as_many_parameters_as_the_published_model(
+    compose_config: Compose, tmp_path: Path
+) -> None:
+    """28.067 million, counted without memory for weights."""
+    config = compose_config("train", ["experiment=odise"], tmp_path)
+    with torch.device("meta"):
+        generator = instantiate(config.mask_generator)(feature_channels=(512,) * 4)
+        projection = PyramidProjection(
+            taps=[Tap(channels, "s2") for channels in (512, 512, 512, 512, 2560, 1920, 960, 640)],
+            channels=config.backbone.projection_channels,
+            bottleneck_channels=config.backbone.bottleneck_channels,
+            normalization_groups=config.backbone.normalization_groups,
+            identity_shortcut=config.backbone.identity_shortcut,
+        )
+        captioner = ImplicitCaptioner(
+            image_encoder=ImageTower(),  # type: ignore[arg-type]
+            shape=ConditioningShape(77, 768, 1280, 1),
+        )
+        classifier = instantiate(config.text.classifier)(
+            text_embeddings=torch.zeros(1, 768),
+            prompt_categories=torch.zeros(1, dtype=torch.int64, device="cpu"),
+            null_embedding=torch.zeros(768),
+            hidden_channels=256,
+        )
+    parts = (generator, projection, captioner, classifier)
+    trained = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert round(trained / 1e6, 3) == 28.067
+
+
+class ImageTower(torch.nn.Module):
+    """CLIP ViT-L/14's width, and nothing else."""
+
+    embedding_dim = 768
+    preprocessing: ClassVar[dict[str, object]] = {}
+
+
+def test_a_clip_head_needs_texts(compose_config: Compose, tmp_path: Path) -> None:
+    config = compose_config("train", ["text=learned", "inference/clip_head=maskclip"], tmp_path)
+    with pytest.raises(UserError, match=r"clip_head: a learned classifier has no texts"):
+        check_weights(config)
+
+
+def test_all_protocols_have_the_same_settings() -> None:
+    keys = {
+        name: OmegaConf.load(config_directory() / "protocol" / f"{name}.yaml").keys()
+        for name in choices("protocol")
+    }
+    assert sorted(keys) == ["mask2former", "odise", "small_data"]
+    assert keys["odise"] == keys["mask2former"] == keys["small_data"]
+
+
+@pytest.mark.parametrize(
     ("group", "choice"),
     [
         (group, choice)
         for group in (
             "backbone",
+            "protocol",
             "captioner",
             "text",
             "mask_generator",
@@ -67,6 +153,7 @@ def test_a_real_size_experiment_composes_and_checks(
             "logger",
             "callbacks",
             "inference",
+            "inference/clip_head",
             "metrics",
             "augmentation",
             "feature_store",

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.data.images.reading import read_image_file
+from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
@@ -66,7 +67,12 @@ def test_predicts_what_the_cpu_predicts(phantom_root: Path, compose_config: Comp
     found = []
     for device in ("cpu", "cuda"):
         module, _, _ = load_trained(tmp_path / "checkpoints" / "best.ckpt", {})
-        predictor = Predictor(module.segmenter, module.inference, longest_side=128, device=device)
+        transform = EvaluationTransform(
+            image_size=128, shorter_side=None, longer_side=1.0, trim_background=False
+        )
+        predictor = Predictor(
+            module.segmenter, module.inference, transform=transform, size_multiple=32, device=device
+        )
         found.append(predictor(image))
     on_cpu, on_gpu = found
     torch.testing.assert_close(on_gpu.semantic.cpu(), on_cpu.semantic, rtol=0.02, atol=0.02)

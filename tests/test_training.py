@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from modise_lightning.configuration.assembly import load_trained
@@ -20,6 +20,7 @@ from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records import read_records
 from modise_lightning.predict import predict
+from modise_lightning.structures import Batch, ImageRecord
 from modise_lightning.train import train
 from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint
 from tiny_runs import ONE_STEP, phantom_overrides
@@ -142,6 +143,38 @@ def test_training_changes_what_is_trained_and_nothing_else(trained: Path, phanto
     for name, parameter in module.segmenter.named_parameters():
         if not parameter.requires_grad:
             assert torch.equal(parameter, fresh[name]), name
+
+
+def test_classes_are_seen_whose_texts_training_had(trained: Path) -> None:
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    _, config, _ = load_trained(checkpoint, {})
+    categories = OmegaConf.to_container(config.data.categories)
+    assert isinstance(categories, list)
+    categories[1]["prompts"] = [f"lymph node {number}" for number in range(len(categories[1]["prompts"]))]
+    overrides = {"clip_head": {"enabled": True}, "data": {"categories": categories}}
+    module, _, _ = load_trained(checkpoint, overrides)
+    assert module.inference.clip_head is not None
+    torch.testing.assert_close(module.inference.clip_head.weights, torch.tensor([0.3, 0.7, 0.3]))
+
+
+def test_evaluate_can_ask_a_clip_for_a_second_opinion(
+    trained: Path, compose_config: Compose, tmp_path: Path
+) -> None:
+    """With random weights it cannot help; it changes the classification of the same masks."""
+    config = compose_config("evaluate", [f"checkpoint={trained / 'checkpoints' / 'best.ckpt'}"], tmp_path)
+    without, _, _ = load_trained(Path(config.checkpoint), {})
+    asked, _, _ = load_trained(Path(config.checkpoint), {"clip_head": {"enabled": True, "alpha": 0.5}})
+    assert without.inference.clip_head is None
+    assert {name for name, _ in asked.named_parameters()} == {name for name, _ in without.named_parameters()}
+    assert asked.inference.clip_head is not None
+    assert asked.inference.clip_head.weights.tolist() == [0.5, 0.5, 0.5]
+    images = torch.rand(1, 3, 128, 128)
+    record = ImageRecord(1, "a.png", "p", 128, 128)
+    batch = Batch(images, [(128, 128)], [], [record])
+    first, second = (module.predict_batch(batch)[0].semantic.detach() for module in (without, asked))
+    assert not torch.allclose(first, second, rtol=1e-2)
+    # What is no object is the trained classification's to say, so the sum over the classes stays.
+    torch.testing.assert_close(first.sum(0), second.sum(0), rtol=1e-3, atol=1e-4)
 
 
 def test_evaluate_gives_the_numbers_of_the_training_run(

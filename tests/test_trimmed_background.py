@@ -47,6 +47,12 @@ def config(compose_config: Compose, phantom_root: Path, tmp_path: Path) -> DictC
     return compose_config("train", [*phantom_overrides(phantom_root), *OVERRIDES], tmp_path)
 
 
+def evaluation_transform(image_size: int, trim_background: bool) -> EvaluationTransform:
+    return EvaluationTransform(
+        image_size=image_size, shorter_side=None, longer_side=1.0, trim_background=trim_background
+    )
+
+
 def make_module(config: DictConfig) -> SegmentationModule:
     torch.manual_seed(0)
     return build_module(config, build_segmenter(config), {"name": "phantom", "synthetic": True}).eval()
@@ -72,9 +78,15 @@ def test_the_prediction_of_an_image_is_that_of_its_breast_put_back(config: DictC
     box = find_breast(image)
     assert box.height * box.width < 0.6 * image.size
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-    arguments = {"longest_side": 128, "device": "cpu"}
-    whole = Predictor(module.segmenter, module.inference, trim_background=True, **arguments)(image)
-    part = Predictor(module.segmenter, module.inference, **arguments)(image[rows, columns])
+
+    def predict(pixels: NDArray[np.float32], trim_background: bool) -> Prediction:
+        transform = evaluation_transform(128, trim_background)
+        predictor = Predictor(
+            module.segmenter, module.inference, transform=transform, size_multiple=32, device="cpu"
+        )
+        return predictor(pixels)
+
+    whole, part = predict(image, True), predict(image[rows, columns], False)
     assert whole.panoptic.segment_ids.shape == image.shape
     assert_placed(whole, part, rows, columns)
 
@@ -175,13 +187,13 @@ BREAST[40:120, :70] = np.kron(np.random.default_rng(0).uniform(0.3, 0.9, (8, 7))
 def test_every_picture_shows_the_whole_image_under_whole_masks(
     output: Callable[[Batch, Prediction, Path], NDArray[Any]], tmp_path: Path
 ) -> None:
-    image, region = EvaluationTransform(longest_side=64, trim_background=True)(BREAST)
+    image, region = evaluation_transform(64, True)(BREAST)
     assert region.height * region.width < 0.6 * BREAST.size
     nothing = torch.zeros(BREAST.shape, dtype=torch.int64)
     none = torch.zeros(0, dtype=torch.int64)
     target = PanopticSegmentation(nothing, none)
     record = ImageRecord(1, "a.png", "p", *BREAST.shape)
-    batch = collate([(image, target, (image.shape[1], image.shape[2]), record, region)])
+    batch = collate([(image, target, (image.shape[1], image.shape[2]), record, region)], 32)
     prediction = Prediction(
         panoptic=PanopticSegmentation(nothing, none, torch.zeros(0)),
         instances=InstanceSegmentation(torch.zeros(0, *BREAST.shape, dtype=torch.bool), none, torch.zeros(0)),

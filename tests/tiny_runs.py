@@ -27,5 +27,5 @@ def phantom_overrides(root: Path) -> list[str]:
         "data.preparer.image_size=128",
         "data.preparer.num_processes=1",
         "data.module.train_transform.crop_size=128",
-        "data.module.evaluation_transform.longest_side=128",
+        "data.module.evaluation_transform.image_size=128",
     ]

@@ -158,7 +158,7 @@ class TrainingStep:
         self.segmenter = segmenter.train()
         self.device = device
         self.criterion = instantiate(config.criterion)
-        self.optimizer = instantiate(config.optimizer).optimizer(segmenter)
+        self.optimizer = instantiate(config.optimizer).optimizer(segmenter, images_per_step=2)
         self.trained = [each for each in segmenter.parameters() if each.requires_grad]
         self.clip = float(config.trainer.gradient_clip_val)
         types = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

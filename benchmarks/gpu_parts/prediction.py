@@ -36,7 +36,8 @@ def measure(part: Part) -> None:
     predictor = Predictor(
         build_segmenter(config, backbone, part.device),
         instantiate(config.inference)(isthing=[True] * CLASSES),
-        longest_side=int(config.image_size),
+        transform=instantiate(config.data.module.evaluation_transform),
+        size_multiple=int(config.data.module.size_multiple),
         device=part.device.type,
     )
     categories = [Category(f"class {index}", (f"class {index}",)) for index in range(CLASSES)]
@@ -57,7 +58,7 @@ def measure(part: Part) -> None:
             with torch.inference_mode():
                 resized, region = predictor.transform(image)
                 size = (resized.shape[-2], resized.shape[-1])
-                padded = pad_to_multiple(resized[None]).to(predictor.device)
+                padded = pad_to_multiple(resized[None], predictor.size_multiple).to(predictor.device)
                 lap("resizing and copying")
                 with torch.autocast(part.device.type, dtype=torch.bfloat16):
                     output = predictor.segmenter(padded, final_only=True)

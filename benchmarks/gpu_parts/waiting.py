@@ -113,8 +113,13 @@ def _step_with_loader(
             brightness=0.1,
             contrast=0.2,
             trim_background=False,
+            padding_value=0.0,
+            keep_emptied_segments=False,
         ),
-        evaluation_transform=EvaluationTransform(longest_side=size, trim_background=False),
+        evaluation_transform=EvaluationTransform(
+            image_size=size, shorter_side=None, longer_side=1.0, trim_background=False
+        ),
+        size_multiple=32,
         batch_size=2,
         evaluation_batch_size=1,
         num_workers=workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modise_lightning.configuration.command_line import run_command
+from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +39,11 @@ def predict(config: DictConfig) -> list[Path]:
     files = find_images(Path(config.input))
     stems = choose_stems([file.name for file in files])
     module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
-    transform = trained.data.module.evaluation_transform
     predictor = Predictor(
         module.segmenter,
         module.inference,
-        longest_side=transform.longest_side,
-        trim_background=transform.trim_background,
+        transform=instantiate(trained.data.module.evaluation_transform),
+        size_multiple=trained.data.module.size_multiple,
         device=config.device,
     )
     folder = Path(config.output_dir)

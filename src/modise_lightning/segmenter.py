@@ -46,14 +46,16 @@ class Segmenter(nn.Module):
         size = self.backbone.window_size
         if size is None:
             return self._features_of(images)
+        height, width = images.shape[-2:]
+        if self.backbone.enlarge_small_images:
+            size = min(size, height, width)
         windows, offsets = split_into_windows(images, size)
         parts = torch.split(windows, self.backbone.max_windows or len(windows))
         pyramid = join_pyramids([self._features_of(part) for part in parts])
-        height, width = images.shape[-2:]
         return merge_windows(pyramid, offsets, len(images), (height, width))
 
     def _features_of(self, windows: Tensor) -> FeaturePyramid:
-        conditioning = None if self.captioner is None else self.captioner(windows)
+        conditioning = None if self.captioner is None else self.captioner(self.backbone.enlarge(windows))
         pyramid: FeaturePyramid = self.backbone(windows, conditioning)
         return pyramid
 

@@ -32,7 +32,9 @@ def reference_of(block: Bottleneck, in_channels: int, groups: int) -> ReferenceB
 def test_a_bottleneck_resizes_and_projects(source: tuple[int, int]) -> None:
     """Also where it computes before the upsampling: integer ratios, among them 1, 2 and 4."""
     torch.manual_seed(0)
-    block = Bottleneck(in_channels=6, channels=16, bottleneck_channels=4, normalization_groups=2)
+    block = Bottleneck(
+        in_channels=6, channels=16, bottleneck_channels=4, normalization_groups=2, identity_shortcut=True
+    )
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter)
     features = torch.randn(2, 6, *source)
@@ -43,7 +45,9 @@ def test_a_bottleneck_resizes_and_projects(source: tuple[int, int]) -> None:
 def test_projections_of_a_level_are_summed() -> None:
     torch.manual_seed(0)
     taps = [Tap(4, "s2"), Tap(6, "s5"), Tap(2, "s4"), Tap(8, "s3"), Tap(4, "s5")]
-    projection = PyramidProjection(taps=taps, channels=8, bottleneck_channels=4, normalization_groups=2)
+    projection = PyramidProjection(
+        taps=taps, channels=8, bottleneck_channels=4, normalization_groups=2, identity_shortcut=True
+    )
     grids = [(16, 24), (1, 2), (4, 6), (8, 12), (2, 3)]
     features: list[Tensor] = [
         torch.randn(2, tap.channels, *grid) for tap, grid in zip(taps, grids, strict=True)

@@ -14,7 +14,10 @@ from modise_lightning.captioners.image_encoder import ImageEncoder
 
 
 def image_encoder(
-    tower: nn.Module, resize_mode: Literal["shortest", "squash"] = "shortest", size: int = 64
+    tower: nn.Module,
+    resize_mode: Literal["shortest", "squash"] = "shortest",
+    size: int = 64,
+    antialias: bool = True,
 ) -> ImageEncoder:
     return ImageEncoder(
         tower=tower,
@@ -24,6 +27,7 @@ def image_encoder(
         std=open_clip.OPENAI_DATASET_STD,
         interpolation="bicubic",
         resize_mode=resize_mode,
+        antialias=antialias,
     )
 
 

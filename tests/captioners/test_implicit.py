@@ -36,6 +36,7 @@ def captioner() -> ImplicitCaptioner:
         std=(1.0, 1.0, 1.0),
         interpolation="bicubic",
         resize_mode="squash",
+        antialias=True,
     )
     return ImplicitCaptioner(image_encoder=encoder, shape=SHAPE)
 
@@ -100,4 +101,12 @@ def test_positional_embedding_is_a_truncated_normal(captioner: ImplicitCaptioner
 
 def test_backbone_without_conditioning_is_refused() -> None:
     with pytest.raises(UserError, match="captioner=none"):
-        load_captioner(weights="random", repository="x/y", files=[], seed=0, architecture={}, shape=None)
+        load_captioner(
+            weights="random",
+            repository="x/y",
+            files=[],
+            seed=0,
+            architecture={},
+            antialias=True,
+            shape=None,
+        )

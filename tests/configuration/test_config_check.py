@@ -16,6 +16,8 @@ OPTIMIZER: dict[str, Any] = {
     "learning_rate": 1e-4,
     "weight_decay": 0.05,
     "betas": [0.9, 0.999],
+    "decayed": "matrices",
+    "reference_batch_size": None,
     "warmup_steps": 500,
     "warmup_factor": 0.067,
     "decay": "step",

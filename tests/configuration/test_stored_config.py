@@ -266,6 +266,11 @@ def test_an_archive_that_unfolds_is_not_read(tmp_path: Path) -> None:
         ("text.classifier.temperature", r"text\.classifier: .*also needs temperature"),
         ("backbone.projection_channels", "backbone: .*also needs projection_channels"),
         ("inference", "inference: missing"),
+        # Of before there were protocols.
+        ("backbone.identity_shortcut", r"backbone: .*also needs identity_shortcut"),
+        ("inference.no_object_competes", r"inference: .*also needs no_object_competes"),
+        ("data.module.size_multiple", r"data\.module: .*also needs size_multiple"),
+        ("protocol", r".*protocol.*not found"),
     ],
 )
 def test_a_key_that_it_lacks_is_named(

@@ -34,6 +34,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def make_inference(**changes: Any) -> Inference:
     values = yaml.safe_load(CONFIG.read_text())
     del values["_target_"], values["_partial_"]
+    values |= {"score_threshold": 0.5, "no_object_competes": False}
     return Inference(**{"isthing": ISTHING, **values, **changes})
 
 
@@ -61,13 +62,20 @@ def cut(masks: Tensor, height: int, width: int) -> Iterator[tuple[Tile, Tensor]]
 
 
 def panoptic_segmentation(
-    classes: Tensor, masks: Tensor, isthing: list[bool], score_threshold: float, side: int = 7
+    classes: Tensor,
+    masks: Tensor,
+    isthing: list[bool],
+    score_threshold: float,
+    side: int = 7,
+    no_object_competes: bool = False,
 ) -> PanopticSegmentation:
     panoptic = PanopticAccumulator(
         classes,
+        1 - classes.sum(1),
         (masks.shape[1], masks.shape[2]),
         isthing=torch.tensor(isthing),
         score_threshold=score_threshold,
+        no_object_competes=no_object_competes,
         overlap_threshold=0.8,
         mask_threshold=0.5,
     )
@@ -149,6 +157,28 @@ def test_the_examples_cover_every_branch() -> None:
         dropped += kept - len(found.labels)
     assert merged > 10
     assert dropped > 10
+
+
+def test_a_query_whose_arg_max_is_no_object_makes_no_segment() -> None:
+    """ODISE's and Mask2Former's rule: classes that share a query win with less than a half."""
+    masks = torch.zeros(3, 4, 4)
+    masks[0, :2], masks[1, 2], masks[2, 3] = 0.9, 0.9, 0.9
+    classes = torch.tensor([[0.3, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.05], [0.25, 0.25, 0.0, 0.0]])
+    labels = {
+        (threshold, competes): panoptic_segmentation(
+            classes, masks, [True] * 4, threshold, no_object_competes=competes
+        ).segment_ids[:, 0]
+        for threshold in (0.0, 0.35, 0.5)
+        for competes in (False, True)
+    }
+    assert {key: [bool(row) for row in rows] for key, rows in labels.items()} == {
+        (0.0, False): [True, True, True, True],
+        (0.0, True): [False, False, True, False],
+        (0.35, False): [False, False, True, False],
+        (0.35, True): [False, False, True, False],
+        (0.5, False): [False] * 4,
+        (0.5, True): [False] * 4,
+    }
 
 
 def test_a_query_with_a_low_score_makes_a_segment() -> None:

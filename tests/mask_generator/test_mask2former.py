@@ -1,6 +1,7 @@
 """The mask generator equals transformers' Mask2Former with the same weights, and starts like it."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -47,6 +48,8 @@ def build(
     *,
     pre_norm: bool = False,
     dropout: float = 0.0,
+    initialization: Literal["original", "transformers"] = "transformers",
+    full_precision_pixel_decoder: bool = False,
     **changes: int,
 ) -> Mask2FormerMaskGenerator:
     sizes = {
@@ -63,6 +66,8 @@ def build(
         feature_channels=channels,
         pre_norm=pre_norm,
         dropout=dropout,
+        initialization=initialization,
+        full_precision_pixel_decoder=full_precision_pixel_decoder,
         weights=weights,
         repository="published/model",
         files=[],

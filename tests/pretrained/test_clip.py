@@ -119,7 +119,13 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def captioner(weights: object, architecture: dict[str, Any] = OPENAI, seed: int = 0) -> ImplicitCaptioner:
     return load_captioner(
-        weights=str(weights), repository="x/y", files=["*"], seed=seed, architecture=architecture, shape=SHAPE
+        weights=str(weights),
+        repository="x/y",
+        files=["*"],
+        seed=seed,
+        architecture=architecture,
+        antialias=True,
+        shape=SHAPE,
     )
 
 
@@ -288,7 +294,9 @@ def test_shipped_configurations_run_at_full_size_without_network(
 ) -> None:
     """Random BiomedCLIP needs neither weights, nor tokenizer files, nor BiomedBERT's configuration."""
     with initialize_config_dir(str(CONF), version_base=None):
-        config = compose(f"captioner/{name}", overrides=["captioner.weights=random"])
+        config = compose(
+            f"captioner/{name}", overrides=["captioner.weights=random", "captioner.antialias=true"]
+        )
         text_config = compose(f"text/{name}", overrides=["text.encoder.weights=random"])
     check_config(config)
     check_config(text_config)
@@ -305,7 +313,7 @@ def test_shipped_configurations_run_at_full_size_without_network(
 @pytest.mark.parametrize("name", ["clip", "biomedclip"])
 def test_shipped_architecture_is_the_published_one(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
-        config = compose(f"captioner/{name}").captioner
+        config = compose(f"captioner/{name}", overrides=["captioner.antialias=true"]).captioner
     check_config(config)
     if name == "clip":
         assert config.architecture == open_clip.get_model_config("ViT-L-14-336-quickgelu")

@@ -13,6 +13,8 @@ def factory(**changes: object) -> OptimizerFactory:
     values: dict[str, object] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.05,
+        "decayed": "matrices",
+        "reference_batch_size": None,
         "betas": (0.9, 0.999),
         "warmup_steps": 10,
         "warmup_factor": 0.1,
@@ -84,6 +86,12 @@ def test_schedule_drives_each_group_by_the_same_factor() -> None:
         schedule.step()
     ratios = {group["lr"] / first for group, first in zip(optimizer.param_groups, start, strict=True)}
     assert all(ratio == pytest.approx(built.factor(3, 100)) for ratio in ratios)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(64, 1e-3), (2, 1e-3 / 32), (None, 1e-3)])
+def test_the_rate_is_for_a_number_of_images_a_step(images: int | None, expected: float) -> None:
+    groups = factory(reference_batch_size=64).optimizer(segmenter(), images).param_groups
+    assert sorted({group["lr"] for group in groups}) == pytest.approx([expected / 10, expected])
 
 
 def test_the_fused_update_is_the_same() -> None:

@@ -16,6 +16,8 @@ class Backbone(nn.Module, ABC):
         feature_channels: Channels of s2, s3, s4 and s5.
         window_size: Height and width of its fixed square input in pixels, a multiple of 32; None takes images
             whose height and width are any multiples of 32.
+        enlarge_small_images: Whether windows of images that are smaller than a window are as large as the
+            shorter side of the image, and get enlarged.
         max_windows: Windows that it takes at a time; None for any number.
         conditioning_shape: What it expects of a captioner; None if it takes no conditioning.
         learning_rate_multiplier: Share of the learning rate that all its trained parameters get.
@@ -23,9 +25,14 @@ class Backbone(nn.Module, ABC):
 
     feature_channels: tuple[int, int, int, int]
     window_size: int | None
+    enlarge_small_images: bool = False
     max_windows: int | None = None
     conditioning_shape: ConditioningShape | None
     learning_rate_multiplier: float
+
+    def enlarge(self, windows: Tensor) -> Tensor:
+        """Give windows (n, 3, h, w) as large as the network sees them; the same where it takes any size."""
+        return windows
 
     @abstractmethod
     def forward(self, images: Tensor, conditioning: Conditioning | None) -> FeaturePyramid:

@@ -52,7 +52,9 @@ class DiffusionBackbone(Backbone):
         projection_channels: int,
         bottleneck_channels: int,
         normalization_groups: int,
+        identity_shortcut: bool,
         window_size: int | None,
+        enlarge_small_images: bool,
         max_windows: int | None,
         gradient_checkpointing: bool,
         execution: FrozenExecution,
@@ -71,7 +73,10 @@ class DiffusionBackbone(Backbone):
             projection_channels: Channels of each pyramid level.
             bottleneck_channels: Channels inside the projections.
             normalization_groups: Groups of each GroupNorm of the projections.
+            identity_shortcut: Whether a tap of ``projection_channels`` goes past its projection as it is.
             window_size: Height and width of the input in pixels, a multiple of 32; None for any.
+            enlarge_small_images: Whether windows of an image smaller than a window are as large as its
+                shorter side and are enlarged; else the image is padded with zeros.
             max_windows: Windows that are computed at a time, which caps the memory; None for all.
             gradient_checkpointing: Less memory, more computation in training; the result is the same.
             execution: How the diffusion model runs; the latents and their mixture with the noise are float32
@@ -105,9 +110,11 @@ class DiffusionBackbone(Backbone):
             channels=projection_channels,
             bottleneck_channels=bottleneck_channels,
             normalization_groups=normalization_groups,
+            identity_shortcut=identity_shortcut,
         )
         self.feature_channels = (projection_channels,) * 4
         self.window_size = window_size
+        self.enlarge_small_images = enlarge_small_images
         self.max_windows = max_windows
         self.learning_rate_multiplier = learning_rate_multiplier
         self.conditioning_shape = ConditioningShape(
@@ -133,10 +140,11 @@ class DiffusionBackbone(Backbone):
         """Compute features.
 
         Args:
-            images: (B, 3, H, W) RGB in [0, 1]; H and W equal to ``window_size``, or multiples of 32.
+            images: (B, 3, H, W) RGB in [0, 1]; H and W multiples of 32, and equal to ``window_size`` or, with
+                ``enlarge_small_images``, both smaller.
             conditioning: Added to the unconditional context and to the time embedding; None for zero.
         """
-        latents, *vae_taps = self.recall(self._run_vae, images)
+        latents, *vae_taps = self.recall(self._run_vae, self.enlarge(images))
         # Without a conditioning nothing below the projections is trained.
         with torch.no_grad() if conditioning is None else nullcontext():
             unet_taps = self._run_unet(latents.float() * self.latent_scale, conditioning)
@@ -144,6 +152,13 @@ class DiffusionBackbone(Backbone):
         taps = [self.execution.convert_output(tap) for tap in (*vae_taps, *unet_taps)]
         pyramid: FeaturePyramid = self.projection(taps, (height, width))
         return pyramid
+
+    def enlarge(self, windows: Tensor) -> Tensor:
+        """Bring windows (n, 3, h, w) of small images to the window's size, bicubically as in ODISE."""
+        if self.window_size is None or windows.shape[-1] >= self.window_size or not self.enlarge_small_images:
+            return windows
+        size = (self.window_size, self.window_size)
+        return F.interpolate(windows, size, mode="bicubic", align_corners=False)
 
     def _run_vae(self, images: Tensor) -> tuple[Tensor, ...]:
         with self.execution.context(images.device, self.training):

@@ -33,7 +33,13 @@ class PyramidProjection(nn.Module):
     """Projects each tap with its own bottleneck and sums the projections of a level, as in ODISE."""
 
     def __init__(
-        self, *, taps: Sequence[Tap], channels: int, bottleneck_channels: int, normalization_groups: int
+        self,
+        *,
+        taps: Sequence[Tap],
+        channels: int,
+        bottleneck_channels: int,
+        normalization_groups: int,
+        identity_shortcut: bool,
     ) -> None:
         """Build a bottleneck for each tap.
 
@@ -42,6 +48,7 @@ class PyramidProjection(nn.Module):
             channels: Of each level.
             bottleneck_channels: Inside the bottlenecks.
             normalization_groups: Groups of each GroupNorm; divides both channel numbers.
+            identity_shortcut: Whether a tap of as many channels as a level goes past its bottleneck as it is.
         """
         super().__init__()
         self.taps = tuple(taps)
@@ -51,6 +58,7 @@ class PyramidProjection(nn.Module):
                 channels=channels,
                 bottleneck_channels=bottleneck_channels,
                 normalization_groups=normalization_groups,
+                identity_shortcut=identity_shortcut,
             )
             for tap in self.taps
         )
@@ -72,10 +80,16 @@ class PyramidProjection(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions with GroupNorm, ReLU and a 1x1 shortcut (He et al. 2016)."""
+    """1x1, 3x3, 1x1 convolutions with GroupNorm, ReLU and a shortcut (He et al. 2016)."""
 
     def __init__(
-        self, *, in_channels: int, channels: int, bottleneck_channels: int, normalization_groups: int
+        self,
+        *,
+        in_channels: int,
+        channels: int,
+        bottleneck_channels: int,
+        normalization_groups: int,
+        identity_shortcut: bool,
     ) -> None:
         """Build the block.
 
@@ -84,13 +98,17 @@ class Bottleneck(nn.Module):
             channels: Of its output.
             bottleneck_channels: In between.
             normalization_groups: Groups of each GroupNorm.
+            identity_shortcut: Where the channels of input and output are equal, the shortcut is the identity,
+                as in He et al. 2016 and detectron2; else it is always a 1x1 convolution with GroupNorm.
         """
         super().__init__()
         groups = normalization_groups
         self.reduce = _normalized_convolution(in_channels, bottleneck_channels, 1, groups)
         self.middle = _normalized_convolution(bottleneck_channels, bottleneck_channels, 3, groups)
         self.expand = _normalized_convolution(bottleneck_channels, channels, 1, groups)
-        self.shortcut = _normalized_convolution(in_channels, channels, 1, groups)
+        self.shortcut: nn.Module = nn.Identity()
+        if not identity_shortcut or in_channels != channels:
+            self.shortcut = _normalized_convolution(in_channels, channels, 1, groups)
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize (B, in_channels, h, w) to ``size`` (nearest) and project to (B, channels, *size)."""

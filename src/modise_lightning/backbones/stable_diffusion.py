@@ -60,7 +60,9 @@ def load_diffusion_backbone(
     projection_channels: int,
     bottleneck_channels: int,
     normalization_groups: int,
+    identity_shortcut: bool,
     window_size: int | None,
+    enlarge_small_images: bool,
     max_windows: int | None,
     gradient_checkpointing: bool,
     frozen_precision: FrozenPrecision,
@@ -84,7 +86,10 @@ def load_diffusion_backbone(
         projection_channels: Channels of each pyramid level.
         bottleneck_channels: Channels inside the projections.
         normalization_groups: Groups of each GroupNorm of the projections.
+        identity_shortcut: Whether a tap of ``projection_channels`` goes past its projection as it is.
         window_size: Height and width of the input in pixels; None for any multiples of 32.
+        enlarge_small_images: Whether windows of an image that is smaller than a window are as large as its
+            shorter side and are enlarged; else the image is padded with zeros.
         max_windows: Windows that are computed at a time, which caps the memory; None for all.
         gradient_checkpointing: Less memory, more computation in training; the result is the same.
         frozen_precision: Number format of the frozen diffusion model; see ``FrozenExecution``.
@@ -110,7 +115,9 @@ def load_diffusion_backbone(
         projection_channels=projection_channels,
         bottleneck_channels=bottleneck_channels,
         normalization_groups=normalization_groups,
+        identity_shortcut=identity_shortcut,
         window_size=window_size,
+        enlarge_small_images=enlarge_small_images,
         max_windows=max_windows,
         gradient_checkpointing=gradient_checkpointing,
         execution=FrozenExecution(

@@ -27,6 +27,7 @@ class ImageEncoder(nn.Module):
         std: Sequence[float],
         interpolation: Literal["bicubic", "bilinear"],
         resize_mode: Literal["shortest", "squash"],
+        antialias: bool,
     ) -> None:
         """Freeze the tower.
 
@@ -38,6 +39,8 @@ class ImageEncoder(nn.Module):
             std: Of each RGB channel.
             interpolation: How images are resized.
             resize_mode: ``shortest`` keeps the aspect ratio and crops the centre, ``squash`` does not.
+            antialias: Resize as an 8-bit image is resized, which CLIP was trained on: filtered where it
+                shrinks, and clamped to [0, 1]. Else as torchvision resized tensors when ODISE was trained.
         """
         super().__init__()
         self.tower = tower.requires_grad_(False).eval()
@@ -45,6 +48,7 @@ class ImageEncoder(nn.Module):
         self.size = size
         self.interpolation = InterpolationMode(interpolation)
         self.resize_mode = resize_mode
+        self.antialias = antialias
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
@@ -55,6 +59,7 @@ class ImageEncoder(nn.Module):
             "size": self.size,
             "interpolation": self.interpolation.value,
             "resize_mode": self.resize_mode,
+            "antialias": self.antialias,
         }
 
     def train(self, mode: bool = True) -> ImageEncoder:
@@ -64,9 +69,11 @@ class ImageEncoder(nn.Module):
     def preprocess(self, images: Tensor) -> Tensor:
         """Resize, crop and normalise (B, 3, H, W) in [0, 1] to (B, 3, size, size)."""
         target = [self.size] if self.resize_mode == "shortest" else [self.size, self.size]
-        images = functional.resize(images, target, interpolation=self.interpolation, antialias=True)
-        # Bicubic resizing overshoots; 8-bit images, which CLIP was trained on, cannot.
-        images = functional.center_crop(images, [self.size, self.size]).clamp(0, 1)
+        images = functional.resize(images, target, interpolation=self.interpolation, antialias=self.antialias)
+        images = functional.center_crop(images, [self.size, self.size])
+        if self.antialias:
+            # Bicubic resizing overshoots; 8-bit images, which CLIP was trained on, cannot.
+            images = images.clamp(0, 1)
         return (images - self.mean) / self.std
 
     @torch.no_grad()

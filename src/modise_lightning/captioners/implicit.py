@@ -85,6 +85,7 @@ def load_captioner(
     files: Sequence[str],
     seed: int,
     architecture: Mapping[str, Any],
+    antialias: bool,
     shape: ConditioningShape | None,
     feature_store: FeatureStore | None = None,
 ) -> ImplicitCaptioner:
@@ -96,6 +97,7 @@ def load_captioner(
         files: File name patterns that ``hub`` downloads.
         seed: Of random frozen weights.
         architecture: open_clip's ``model_cfg`` of random weights.
+        antialias: Whether images are filtered when they are resized for the tower; see ``ImageEncoder``.
         shape: What the backbone expects; None if it takes no conditioning.
         feature_store: Where image embeddings are kept; None computes them each time.
 
@@ -109,11 +111,11 @@ def load_captioner(
     source = open_clip_source(
         part="captioner", weights=weights, repository=repository, files=files, architecture=architecture
     )
-    image_encoder = _build_image_encoder(source, seed)
+    image_encoder = _build_image_encoder(source, seed, antialias)
     return ImplicitCaptioner(image_encoder=image_encoder, shape=shape, feature_store=feature_store)
 
 
-def _build_image_encoder(source: ClipSource, seed: int) -> ImageEncoder:
+def _build_image_encoder(source: ClipSource, seed: int, antialias: bool) -> ImageEncoder:
     tower = build_image_tower(source, seed=seed)
     size = tower.image_size
     height, width = (size, size) if isinstance(size, int) else tuple(size)  # type: ignore[arg-type]
@@ -137,4 +139,5 @@ def _build_image_encoder(source: ClipSource, seed: int) -> ImageEncoder:
         std=preprocess.std,
         interpolation=preprocess.interpolation,
         resize_mode=preprocess.resize_mode,
+        antialias=antialias,
     )

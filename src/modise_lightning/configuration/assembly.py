@@ -21,6 +21,7 @@ from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
+from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.pretrained.weights import locate
 from modise_lightning.segmenter import Segmenter
@@ -36,12 +37,16 @@ def check_weights(config: DictConfig) -> None:
     """Find the pretrained weights of every part, so that a missing one is told before anything is built.
 
     Raises:
-        UserError: Names the first part whose weights are nowhere.
+        UserError: Names the first part whose weights are nowhere, or a CLIP head that has no CLIP.
     """
     for part in _PARTS:
         node = OmegaConf.select(config, part)
         if node is not None and "weights" in node:
             locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
+    if OmegaConf.select(config, "clip_head.enabled") and config.text.encoder is None:
+        raise UserError(
+            "clip_head: a learned classifier has no texts to compare with. Set inference/clip_head=none."
+        )
 
 
 def categories_of(config: DictConfig) -> tuple[Category, ...]:
@@ -91,7 +96,13 @@ def build_feature_store(config: DictConfig, data: PanopticDataModule) -> Feature
         *(data.evaluation_transform.resized(record.height, record.width) for record in records),
     ]
     store = cast(FeatureStore, instantiate(config.feature_store))
-    store.expect(sum(1 if size is None else count_windows(*shape, size) for shape in shapes))
+    enlarges = config.backbone.get("enlarge_small_images", False)
+    store.expect(
+        sum(
+            1 if size is None else count_windows(*shape, min(size, *shape) if enlarges else size)
+            for shape in shapes
+        )
+    )
     return store
 
 
@@ -144,7 +155,11 @@ def _build_classifier(
 
 
 def build_module(
-    config: DictConfig, segmenter: Segmenter, dataset: Mapping[str, Any], data_fingerprint: str | None = None
+    config: DictConfig,
+    segmenter: Segmenter,
+    dataset: Mapping[str, Any],
+    data_fingerprint: str | None = None,
+    training_texts: Sequence[str] | None = None,
 ) -> SegmentationModule:
     """Build the training module.
 
@@ -153,18 +168,44 @@ def build_module(
         segmenter: The network.
         dataset: What the prepared dataset says of itself (name, synthetic, ...); goes into checkpoints.
         data_fingerprint: Of the images and their division; goes into checkpoints, to resume from them.
+        training_texts: Of the classes in training, where they are no longer those of the configuration.
     """
     isthing = [category.isthing for category in categories_of(config)]
     return SegmentationModule(
         segmenter=segmenter,
         criterion=instantiate(config.criterion),
-        inference=instantiate(config.inference)(isthing=isthing),
+        inference=instantiate(config.inference)(
+            isthing=isthing, clip_head=_build_clip_head(config, training_texts)
+        ),
         optimizer_factory=instantiate(config.optimizer),
         metadata={
             "config": _storable(config),
             "dataset": dict(dataset),
             "data_fingerprint": data_fingerprint,
         },
+    )
+
+
+def _build_clip_head(config: DictConfig, training_texts: Sequence[str] | None) -> ClipHead | None:
+    """Build the CLIP head of inference, with the texts of the categories; None for none."""
+    settings = OmegaConf.select(config, "clip_head")
+    if settings is None or not settings.enabled:
+        return None
+    source = config.text.encoder
+    categories = categories_of(config)
+    prompts, prompt_categories = flatten_prompts(categories)
+    known = set(settings.training_texts or training_texts or prompts)
+    return load_clip_head(
+        weights=source.weights,
+        repository=source.repository,
+        files=source.files,
+        seed=source.seed,
+        architecture=cast(dict[str, Any], OmegaConf.to_container(source.architecture, resolve=True)),
+        alpha=settings.alpha,
+        beta=settings.beta,
+        text_embeddings=instantiate(source)(apply_template(settings.template, prompts)),
+        prompt_categories=prompt_categories,
+        seen=[not known.isdisjoint(category.prompts) for category in categories],
     )
 
 
@@ -216,7 +257,9 @@ def load_trained(
     segmenter = build_segmenter(
         config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None
     )
-    module = build_module(config, segmenter, metadata["dataset"])
+    before = read_stored_config(path, metadata["config"], {}, trusted_targets)
+    training_texts, _ = flatten_prompts(categories_of(before))
+    module = build_module(config, segmenter, metadata["dataset"], training_texts=training_texts)
     check_state(module, checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
     return module.eval(), config, metadata["dataset"]

@@ -27,6 +27,7 @@ def _rising(values: tuple[float, float]) -> tuple[float, float]:
 
 
 _PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 # By dotted key; each is checked where a configuration has it.
 _TYPES: dict[str, Any] = {
     "seed": Annotated[int, Field(ge=0, lt=2**32)],  # what NumPy takes
@@ -47,6 +48,11 @@ _TYPES: dict[str, Any] = {
     "overrides": dict[str, Any],
     "pictures.num_images": NonNegativeInt,
     "pictures.rows_per_picture": PositiveInt,
+    "clip_head.enabled": bool,
+    "clip_head.alpha": _Share,
+    "clip_head.beta": _Share,
+    "clip_head.template": str,
+    "clip_head.training_texts": list[str] | None,
     "trainer.max_epochs": Annotated[int, Field(ge=-1)] | None,
     "trainer.gradient_clip_val": Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
     "trainer.accumulate_grad_batches": PositiveInt,

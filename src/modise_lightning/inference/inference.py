@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from modise_lightning.errors import UserError
+from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.instance import InstanceAccumulator
 from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.semantic import SemanticAccumulator
@@ -22,20 +23,24 @@ class Inference:
         self,
         *,
         score_threshold: float,
+        no_object_competes: bool,
         overlap_threshold: float,
         mask_threshold: float,
         max_instances: int,
         isthing: Sequence[bool],
+        clip_head: ClipHead | None = None,
     ) -> None:
         """Set the rules.
 
         Args:
             score_threshold: Probability that a query's best class must exceed to make a panoptic segment, in
                 [0, 1).
+            no_object_competes: Whether "no object" must not be more probable than that class either.
             overlap_threshold: Least share of its mask that a query must win from the others, in [0, 1].
             mask_threshold: Probability from which a pixel belongs to a mask, in (0, 1).
             max_instances: Largest number of instances of an image.
             isthing: For each of the K classes, whether its instances are told apart.
+            clip_head: Takes part in the classification; None for none.
 
         Raises:
             UserError: A value is out of its range.
@@ -50,10 +55,12 @@ class Inference:
             if not fits:
                 raise UserError(f"inference.{name} must be {expected}; found {value}.")
         self.score_threshold = score_threshold
+        self.no_object_competes = no_object_competes
         self.overlap_threshold = overlap_threshold
         self.mask_threshold = mask_threshold
         self.max_instances = max_instances
         self.isthing = tuple(isthing)
+        self.clip_head = clip_head
 
     @torch.no_grad()
     def __call__(
@@ -62,6 +69,7 @@ class Inference:
         padded_size: tuple[int, int],
         image_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
+        images: Tensor | None = None,
     ) -> list[Prediction]:
         """Predict from the last of the L predictions.
 
@@ -70,12 +78,17 @@ class Inference:
             padded_size: Height and width of the padded input.
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
+            images: (B, 3, *padded_size) in [0, 1]; a CLIP head looks at them.
         """
         device = output.class_logits.device
         isthing = torch.tensor(self.isthing, device=device)
         # Half precision is not enough for masks that compete, and its products would be no faster here.
         with torch.autocast(device.type, enabled=False):
-            class_probabilities = output.class_logits[-1].float().softmax(-1)[..., :-1]
+            if self.clip_head is not None:
+                assert images is not None
+                self.clip_head.to(device)
+                output = self.clip_head(images, output)
+            class_probabilities = output.class_logits[-1].float().softmax(-1)
             mask_logits = output.mask_logits()
             return [
                 self._predict(classes, masks, isthing, padded_size, image_size, output_size)
@@ -86,18 +99,21 @@ class Inference:
 
     def _predict(
         self,
-        class_probabilities: Tensor,
+        probabilities_with_no_object: Tensor,
         mask_logits: Tensor,
         isthing: Tensor,
         padded_size: tuple[int, int],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
     ) -> Prediction:
+        class_probabilities = probabilities_with_no_object[:, :-1]
         panoptic = PanopticAccumulator(
             class_probabilities,
+            probabilities_with_no_object[:, -1],
             output_size,
             isthing=isthing,
             score_threshold=self.score_threshold,
+            no_object_competes=self.no_object_competes,
             overlap_threshold=self.overlap_threshold,
             mask_threshold=self.mask_threshold,
         )

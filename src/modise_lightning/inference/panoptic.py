@@ -21,10 +21,12 @@ class PanopticAccumulator:
     def __init__(
         self,
         class_probabilities: Tensor,
+        no_object_probabilities: Tensor,
         size: tuple[int, int],
         *,
         isthing: Tensor,
         score_threshold: float,
+        no_object_competes: bool,
         overlap_threshold: float,
         mask_threshold: float,
     ) -> None:
@@ -32,14 +34,20 @@ class PanopticAccumulator:
 
         Args:
             class_probabilities: (Q, K), without "no object".
+            no_object_probabilities: (Q,).
             size: Height and width of the result.
             isthing: (K,) bool; segments of one stuff class merge.
             score_threshold: Queries whose best class is not more probable take no part.
+            no_object_competes: Whether queries whose "no object" is more probable take no part either.
             overlap_threshold: Least ratio of the pixels that a query wins to the pixels of its mask.
             mask_threshold: A pixel with at least this probability belongs to the mask.
         """
         scores, labels = class_probabilities.max(1)
-        self._kept = torch.nonzero(scores > score_threshold).flatten()
+        kept = scores > score_threshold
+        if no_object_competes:
+            # As an arg-max, which takes the first of equals; "no object" is the last class.
+            kept &= scores >= no_object_probabilities
+        self._kept = torch.nonzero(kept).flatten()
         self._scores, self._labels = scores[self._kept], labels[self._kept]
         self._isthing = isthing
         self._overlap_threshold = overlap_threshold

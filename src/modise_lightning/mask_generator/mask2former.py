@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+import torch
 from torch import nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPreTrainedModel
 
+from modise_lightning.mask_generator.initialization import initialize_as_original
 from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 from modise_lightning.mask_generator.pretrained import start_from_published
 from modise_lightning.mask_generator.transformer_decoder import TransformerDecoder
@@ -45,6 +48,8 @@ class Mask2FormerMaskGenerator(nn.Module):
         decoder_feedforward: int,
         pre_norm: bool,
         dropout: float,
+        initialization: Literal["original", "transformers"],
+        full_precision_pixel_decoder: bool,
         weights: str,
         repository: str,
         files: Sequence[str],
@@ -62,6 +67,8 @@ class Mask2FormerMaskGenerator(nn.Module):
             decoder_feedforward: Width of their feed-forward parts.
             pre_norm: Normalise before each part of a decoder layer instead of after it.
             dropout: In both decoders, in [0, 1).
+            initialization: Random weights of the original Mask2Former or of transformers'.
+            full_precision_pixel_decoder: Compute the pixel decoder in float32 also under autocast.
             weights: ``random``, ``hub``, or the local copy of a published Mask2Former to start from.
             repository: Published id on the Hugging Face hub.
             files: File name patterns that ``hub`` downloads.
@@ -86,7 +93,10 @@ class Mask2FormerMaskGenerator(nn.Module):
             feature_strides=[4, 8, 16, 32],
         )
         self.hidden_channels = hidden_channels
+        self.full_precision_pixel_decoder = full_precision_pixel_decoder
         decoders = _Decoders(config, feature_channels)
+        if initialization == "original":
+            initialize_as_original(decoders.pixel_decoder, decoders.transformer_module)
         self.pixel_decoder = decoders.pixel_decoder
         self.transformer_module = decoders.transformer_module
         path = locate(part="mask_generator", weights=weights, repository=repository, patterns=files)
@@ -99,6 +109,11 @@ class Mask2FormerMaskGenerator(nn.Module):
         Args:
             features: Of sizes H / 4, H / 8, H / 16 and H / 32.
         """
-        decoded = self.pixel_decoder(list(features.levels))
+        levels = features.levels
+        if self.full_precision_pixel_decoder:
+            with torch.autocast(levels[0].device.type, enabled=False):
+                decoded = self.pixel_decoder([level.float() for level in levels])
+        else:
+            decoded = self.pixel_decoder(list(levels))
         states, mask_embeddings = self.transformer_module(decoded.multi_scale_features, decoded.mask_features)
         return MaskGeneratorOutput(states, mask_embeddings, decoded.mask_features)

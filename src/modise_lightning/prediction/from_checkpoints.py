@@ -92,8 +92,8 @@ def stream_predictions(
     predictor = Predictor(
         module.segmenter,
         module.inference,
-        longest_side=data.evaluation_transform.longest_side,
-        trim_background=data.evaluation_transform.trim_background,
+        transform=data.evaluation_transform,
+        size_multiple=data.size_multiple,
         device=device,
     )
     rows = _predict(predictor, dataset, [(image_id, positions[image_id]) for image_id in image_ids])

@@ -22,8 +22,8 @@ class Predictor:
         segmenter: Segmenter,
         inference: Inference,
         *,
-        longest_side: int | None,
-        trim_background: bool = False,
+        transform: EvaluationTransform,
+        size_multiple: int,
         device: str = "auto",
     ) -> None:
         """Put the model on a device.
@@ -31,9 +31,8 @@ class Predictor:
         Args:
             segmenter: A trained segmenter.
             inference: Output to predictions.
-            longest_side: Length in pixels that an image's longer side is resized to; None keeps it.
-            trim_background: Whether the model sees the breast only, without the air around it, as in its
-                training; the prediction is of the whole image.
+            transform: What an image is resized and trimmed with; the prediction is of the whole image.
+            size_multiple: What the resized image is padded to a multiple of, in pixels.
             device: A torch device, or ``auto`` for an accelerator if there is one.
         """
         if device == "auto":
@@ -42,7 +41,8 @@ class Predictor:
         self.device = torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
         self.inference = inference
-        self.transform = EvaluationTransform(longest_side=longest_side, trim_background=trim_background)
+        self.transform = transform
+        self.size_multiple = size_multiple
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> Prediction:
@@ -56,8 +56,10 @@ class Predictor:
         """
         resized, region = self.transform(image)
         height, width = resized.shape[-2:]
-        padded = pad_to_multiple(resized[None]).to(self.device)
+        padded = pad_to_multiple(resized[None], self.size_multiple).to(self.device)
         output = self.segmenter(padded, final_only=True)
         sizes = (padded.shape[-2], padded.shape[-1])
-        prediction = self.inference(output, sizes, [(height, width)], [(region.height, region.width)])[0]
+        (prediction,) = self.inference(
+            output, sizes, [(height, width)], [(region.height, region.width)], padded
+        )
         return place_prediction(prediction, region, *image.shape)

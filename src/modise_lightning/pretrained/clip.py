@@ -123,6 +123,20 @@ def build_image_tower(source: ClipSource, *, seed: int) -> nn.Module:
     return _load(source, tower, "visual.")
 
 
+def clip_scale(source: ClipSource) -> float:
+    """Give the factor of the cosines between a CLIP's images and texts, at most 100 as in its training.
+
+    Raises:
+        UserError: The weights have none.
+    """
+    if source.state is None:
+        return 1 / 0.07  # where CLIP's training starts
+    scale = source.state.get("logit_scale")
+    if scale is None or scale.numel() != 1:
+        raise UserError(f"{source.part}: the weights in {source.folder} have no logit_scale.")
+    return min(100.0, float(scale.float().exp()))
+
+
 def build_text_tower(
     source: ClipSource, *, seed: int, text_model_config: Mapping[str, Any] | None
 ) -> nn.Module:

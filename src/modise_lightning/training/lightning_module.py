@@ -73,7 +73,7 @@ class SegmentationModule(lightning.LightningModule):
         height, width = batch.images.shape[-2:]
         regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
         sizes = [(region.height, region.width) for region in regions]
-        predictions = self.inference(output, (height, width), batch.image_sizes, sizes)
+        predictions = self.inference(output, (height, width), batch.image_sizes, sizes, batch.images)
         return [
             place_prediction(prediction, region, record.height, record.width)
             for prediction, region, record in zip(predictions, regions, batch.records, strict=True)
@@ -86,7 +86,11 @@ class SegmentationModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and a schedule that advances with every optimizer step."""
-        optimizer = self.optimizer_factory.optimizer(self.segmenter)
+        batch_size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        images_per_step = None
+        if batch_size is not None:
+            images_per_step = batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        optimizer = self.optimizer_factory.optimizer(self.segmenter, images_per_step)
         total_steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.optimizer_factory.schedule(optimizer, total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from modise_lightning.segmenter import Segmenter
-
-# Only matrices of these modules are decayed; norms, biases and embeddings are not (Mask2Former, section 4.1).
-_DECAYED_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MultiheadAttention)
+from modise_lightning.training.weight_decay import DecayRule, decayed_parameters
 
 
 class OptimizerFactory:
@@ -25,6 +23,8 @@ class OptimizerFactory:
         *,
         learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)],
         weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        decayed: DecayRule,
+        reference_batch_size: PositiveInt | None,
         betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
         warmup_steps: NonNegativeInt,
         warmup_factor: Annotated[float, Field(ge=0, le=1)],
@@ -37,7 +37,10 @@ class OptimizerFactory:
 
         Args:
             learning_rate: Of every trained part, before its own multiplier.
-            weight_decay: Of matrices; norms, biases and embeddings have none.
+            weight_decay: Of what ``decayed`` names; the rest has none.
+            decayed: Which parameters are decayed; see ``decayed_parameters``.
+            reference_batch_size: Images a step that the learning rate is for; with others it is changed in
+                proportion (Goyal et al. 2017). None: the rate is for any number.
             betas: AdamW's running-average coefficients.
             warmup_steps: Optimizer steps until the full learning rate.
             warmup_factor: Share of the learning rate at the first step; rises linearly.
@@ -48,6 +51,8 @@ class OptimizerFactory:
         """
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.decayed: DecayRule = decayed
+        self.reference_batch_size = reference_batch_size
         self.betas = betas
         self.warmup_steps = warmup_steps
         self.warmup_factor = warmup_factor
@@ -56,10 +61,15 @@ class OptimizerFactory:
         self.decay_factor = decay_factor
         self.fused = fused
 
-    def optimizer(self, segmenter: Segmenter) -> AdamW:
-        """Build AdamW over the trained parameters."""
+    def optimizer(self, segmenter: Segmenter, images_per_step: int | None = None) -> AdamW:
+        """Build AdamW over the trained parameters.
+
+        Args:
+            segmenter: Whose.
+            images_per_step: Of all devices and accumulated batches; None: as many as the rate is for.
+        """
         optimizer = AdamW(
-            self.parameter_groups(segmenter),
+            self.parameter_groups(segmenter, images_per_step),
             lr=self.learning_rate,
             betas=self.betas,
             # None lets PyTorch choose, which is its multi-tensor form on a GPU.
@@ -71,23 +81,28 @@ class OptimizerFactory:
         optimizer._step_supports_amp_scaling = False
         return optimizer
 
-    def parameter_groups(self, segmenter: Segmenter) -> list[dict[str, object]]:
+    def parameter_groups(
+        self, segmenter: Segmenter, images_per_step: int | None = None
+    ) -> list[dict[str, object]]:
         """Sort the trained parameters by learning rate and weight decay.
+
+        Args:
+            segmenter: Whose parameters.
+            images_per_step: As for ``optimizer``.
 
         Returns:
             AdamW groups ``params``, ``lr``, ``weight_decay``; at most four, none empty.
         """
+        rate = self.learning_rate
+        if self.reference_batch_size is not None and images_per_step is not None:
+            rate *= images_per_step / self.reference_batch_size
         backbone = {id(parameter) for parameter in segmenter.backbone.parameters()}
+        decayed = {id(parameter) for parameter in decayed_parameters(segmenter, self.decayed)}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        seen: set[int] = set()
-        for module in segmenter.modules():
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad or id(parameter) in seen:
-                    continue
-                seen.add(id(parameter))
-                decayed = isinstance(module, _DECAYED_MODULES) and parameter.ndim >= 2
+        for parameter in segmenter.parameters():
+            if parameter.requires_grad:
                 multiplier = segmenter.backbone.learning_rate_multiplier if id(parameter) in backbone else 1.0
-                key = (self.learning_rate * multiplier, self.weight_decay if decayed else 0.0)
+                key = (rate * multiplier, self.weight_decay if id(parameter) in decayed else 0.0)
                 groups.setdefault(key, []).append(parameter)
         return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
@@ -98,7 +113,7 @@ class OptimizerFactory:
     def factor(self, step: int, total_steps: int) -> float:
         """Give the share of the learning rate at a step, warm-up times decay.
 
-        The defaults are Mask2Former's and ODISE's: linear warm-up, step decay at 89 % and 96 % of the steps.
+        Linear warm-up, then step decay, is Mask2Former's and ODISE's.
         """
         warmup = 1.0
         if step < self.warmup_steps:

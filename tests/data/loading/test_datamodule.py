@@ -65,12 +65,17 @@ def build(root: Path) -> Build:
                 brightness=0.1,
                 contrast=0.2,
                 trim_background=False,
+                padding_value=0.0,
+                keep_emptied_segments=False,
             ),
-            "evaluation_transform": EvaluationTransform(longest_side=40, trim_background=False),
+            "evaluation_transform": EvaluationTransform(
+                image_size=40, shorter_side=None, longer_side=1.0, trim_background=False
+            ),
             "batch_size": 3,
             "evaluation_batch_size": 2,
             "num_workers": 0,
             "pin_memory": False,
+            "size_multiple": 32,
             "seed": 0,
             **changes,
         }
@@ -208,10 +213,11 @@ def test_workers_start_after_opencv_was_used_here(build: Build) -> None:
         "from modise_lightning.data.prepared.dataset import open_prepared\n"
         "from modise_lightning.data.loading.transforms import EvaluationTransform\n"
         f"dataset = open_prepared(root={str(build().dataset.root)!r}, categories={CATEGORIES!r})\n"
-        "transform = EvaluationTransform(longest_side=40, trim_background=False)\n"
+        "transform = EvaluationTransform(image_size=40, shorter_side=None, longer_side=1.0,\n"
+        "    trim_background=False)\n"
         "data = PanopticDataModule(dataset=dataset, fold=0, split='folds', train_transform=None,\n"
         "    evaluation_transform=transform, batch_size=1, evaluation_batch_size=2, num_workers=1,\n"
-        "    pin_memory=False, seed=0)\n"
+        "    pin_memory=False, size_multiple=32, seed=0)\n"
         "print(len(list(data.test_dataloader())))\n"
     )
     result = subprocess.run(
@@ -312,12 +318,13 @@ def test_processes_share_the_images(build: Build) -> None:
     assert sorted(trained[0] + trained[1]) == modules[0].indices["train"]
 
 
-def test_collate_pads_to_the_largest_and_a_multiple_of_32() -> None:
+@pytest.mark.parametrize(("multiple", "expected"), [(32, (64, 96)), (64, (64, 128))])
+def test_collate_pads_to_the_largest_and_a_multiple(multiple: int, expected: tuple[int, int]) -> None:
     record = ImageRecord(0, "a.png", "P", 1, 1)
     target = PanopticSegmentation(torch.zeros(1, 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
     sizes = [(20, 70), (33, 10)]
-    batch = collate([(torch.ones(3, *size), target, size, record, None) for size in sizes])
-    assert batch.images.shape == (2, 3, 64, 96)
+    batch = collate([(torch.ones(3, *size), target, size, record, None) for size in sizes], multiple)
+    assert batch.images.shape == (2, 3, *expected)
     assert batch.image_sizes == sizes
     for image, (height, width) in zip(batch.images, sizes, strict=True):
         assert int(image.sum()) == 3 * height * width

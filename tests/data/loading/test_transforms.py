@@ -28,9 +28,25 @@ def transform(crop_size: int, scale_range: tuple[float, float], **changes: float
         "brightness": 0.0,
         "contrast": 0.0,
         "trim_background": False,
+        "padding_value": 0.0,
+        "keep_emptied_segments": False,
         **changes,
     }
     return TrainTransform(crop_size=crop_size, scale_range=scale_range, **values)
+
+
+def evaluation_transform(
+    image_size: int | None,
+    shorter_side: float | None = None,
+    longer_side: float = 1.0,
+    trim_background: bool = False,
+) -> EvaluationTransform:
+    return EvaluationTransform(
+        image_size=image_size,
+        shorter_side=shorter_side,
+        longer_side=longer_side,
+        trim_background=trim_background,
+    )
 
 
 def disc(height: int, width: int) -> np.ndarray:
@@ -87,8 +103,10 @@ def test_impossible_ranges_are_told(changes: dict[str, Any], message: str) -> No
 
 
 def test_an_impossible_evaluation_size_is_told() -> None:
-    with pytest.raises(UserError, match=r"evaluation_transform\.longest_side: 0"):
-        EvaluationTransform(longest_side=0, trim_background=False)
+    with pytest.raises(UserError, match=r"evaluation_transform\.image_size: 0"):
+        evaluation_transform(0)
+    with pytest.raises(UserError, match=r"evaluation_transform\.shorter_side: -1"):
+        evaluation_transform(100, shorter_side=-1)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +177,50 @@ def test_lost_segments_are_left_out_and_void_stays() -> None:
 
 @pytest.mark.parametrize(("longest", "expected"), [(None, (40, 60)), (30, (20, 30)), (120, (80, 120))])
 def test_evaluation_keeps_the_aspect(longest: int | None, expected: tuple[int, int]) -> None:
-    image = EvaluationTransform(longest_side=longest, trim_background=False)(
-        np.zeros((40, 60), dtype=np.float32)
-    )[0]
+    image = evaluation_transform(longest)(np.zeros((40, 60), dtype=np.float32))[0]
     assert image.shape == (3, *expected)
+
+
+def resize_shortest_edge(height: int, width: int, shorter: int, longer: int) -> tuple[int, int]:
+    """The rule of detectron2's ``ResizeShortestEdge``, in its own two steps."""
+    scale = shorter / min(height, width)
+    sides = [shorter, scale * width] if height < width else [scale * height, shorter]
+    if max(sides) > longer:
+        sides = [side * longer / max(sides) for side in sides]
+    return int(sides[0] + 0.5), int(sides[1] + 0.5)
+
+
+@pytest.mark.parametrize(("shorter", "longer"), [(1.0, 2.5), (0.78125, 1.301758)])
+@pytest.mark.parametrize(
+    "shape", [(2294, 1914), (3328, 2560), (512, 512), (700, 3000), (3000, 700), (480, 640), (4096, 1311)]
+)
+def test_evaluation_sizes_are_detectron2s(shape: tuple[int, int], shorter: float, longer: float) -> None:
+    """ODISE's 1024 and 2560 pixels, and Mask2Former's 800 and 1333, at their image size of 1024."""
+    pixels = {1.0: (1024, 2560), 0.78125: (800, 1333)}[shorter]
+    found = evaluation_transform(1024, shorter, longer).resized(*shape)
+    assert found == resize_shortest_edge(*shape, *pixels)
+
+
+def test_crops_are_padded_with_the_given_value_and_keep_what_they_emptied() -> None:
+    image = np.zeros((40, 40), dtype=np.float32)
+    ids = torch.zeros(40, 40, dtype=torch.int64)
+    ids[:2, :2], ids[-2:, -2:] = 1, 2
+    target = PanopticSegmentation(ids, torch.tensor([4, 6]))
+    large = transform(16, (2.5, 2.5), keep_emptied_segments=True)
+    emptied = 0
+    for seed in range(10):
+        _, segments, _ = large(image, target, np.random.default_rng(seed))
+        assert segments.labels.tolist() == [4, 6]
+        assert segments.masks.shape == (2, 16, 16)
+        emptied += int((~segments.masks.flatten(1).any(1)).sum())
+    assert emptied > 5
+    pixels, segments, size = transform(16, (0.5, 0.5), padding_value=128 / 255)(
+        image, target, np.random.default_rng(0)
+    )
+    assert size == (8, 8)
+    assert pixels[:, :8, :8].max() == 0
+    assert torch.equal(pixels[:, 8:].unique(), torch.tensor([128 / 255]))
+    assert not segments.segment_ids[8:].any()
 
 
 def test_shrinking_averages() -> None:
@@ -190,6 +248,6 @@ def test_trimming_comes_before_everything_else() -> None:
         assert torch.equal(trimmed, expected)
         assert torch.equal(segments.segment_ids, same.segment_ids)
         assert size == expected_size
-    pixels, shown = EvaluationTransform(longest_side=None, trim_background=True)(image)
+    pixels, shown = evaluation_transform(None, trim_background=True)(image)
     assert shown == box
     assert torch.equal(pixels, to_rgb(crop(image, box)))

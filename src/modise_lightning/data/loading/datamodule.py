@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import cv2
@@ -24,9 +25,8 @@ from modise_lightning.errors import UserError
 from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation, Region
 
 Split = Literal["train", "validation", "test", "all"]
+COARSEST_STRIDE = 32  # of a feature pyramid, in pixels
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
-_SIZE_MULTIPLE = 32  # the coarsest stride of a feature pyramid
-
 Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord, Region | None]
 
 
@@ -45,6 +45,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         evaluation_batch_size: int,
         num_workers: int,
         pin_memory: bool,
+        size_multiple: int,
         seed: int,
     ) -> None:
         """Split the dataset.
@@ -61,12 +62,18 @@ class PanopticDataModule(lightning.LightningDataModule):
             evaluation_batch_size: Likewise for validation and test.
             num_workers: Loader processes; 0 loads in the training process.
             pin_memory: Load into page-locked memory, for a faster copy to a GPU.
+            size_multiple: What the height and width of a batch are padded to multiples of, in pixels.
             seed: Of the order and the augmentation.
 
         Raises:
-            UserError: There is no such fold, or a split has no images.
+            UserError: There is no such fold, a split has no images, or the multiple is not one of 32.
         """
         super().__init__()
+        if size_multiple < 1 or size_multiple % COARSEST_STRIDE:
+            raise UserError(
+                f"data.module.size_multiple: {size_multiple}; it must be a multiple of {COARSEST_STRIDE}, "
+                "the coarsest stride of a feature pyramid."
+            )
         self.dataset = dataset
         self.categories = dataset.categories
         self.train_transform = train_transform
@@ -75,6 +82,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.evaluation_batch_size = evaluation_batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.size_multiple = size_multiple
         self.seed = seed
         self.indices = self._split(fold, split)
 
@@ -184,7 +192,7 @@ class PanopticDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory and torch.cuda.is_available(),
             drop_last=drop_last,
-            collate_fn=TellingCollate(collate),
+            collate_fn=TellingCollate(partial(collate, size_multiple=self.size_multiple)),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_use_one_thread,
             # Its own generator, so that starting an epoch draws nothing from the global one (exact resume).
@@ -237,14 +245,14 @@ class _EvaluationImages(Dataset[Sample]):
         return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Put images of different sizes into one batch, padded at the right and bottom to a multiple of 32."""
+def collate(samples: Sequence[Sample], size_multiple: int) -> Batch:
+    """Put images of different sizes into one batch, padded at the right and bottom to multiples of pixels."""
     images, targets, sizes, records, regions = zip(*samples, strict=True)
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)
     padded = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
     return Batch(
-        pad_to_multiple(torch.stack(padded)),
+        pad_to_multiple(torch.stack(padded), size_multiple),
         list(sizes),
         list(targets),
         list(records),
@@ -252,7 +260,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def pad_to_multiple(images: Tensor) -> Tensor:
-    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of the coarsest stride."""
+def pad_to_multiple(images: Tensor, size_multiple: int) -> Tensor:
+    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of ``size_multiple`` pixels."""
     height, width = images.shape[-2:]
-    return pad(images, (0, -width % _SIZE_MULTIPLE, 0, -height % _SIZE_MULTIPLE))
+    return pad(images, (0, -width % size_multiple, 0, -height % size_multiple))

@@ -29,6 +29,8 @@ class TrainTransform:
         brightness: float,
         contrast: float,
         trim_background: bool,
+        padding_value: float,
+        keep_emptied_segments: bool,
     ) -> None:
         """Set the ranges.
 
@@ -39,6 +41,9 @@ class TrainTransform:
             brightness: Largest amount added to or taken from all pixels.
             contrast: Largest relative change of the contrast around the mean.
             trim_background: Whether the air around the breast is cut away first.
+            padding_value: Brightness of what a crop has outside of the image, in [0, 1].
+            keep_emptied_segments: Whether segments stay of which the crop left no pixel; a query is still
+                matched with each, and learns that its mask is empty.
 
         Raises:
             UserError: A value is out of its range.
@@ -54,6 +59,7 @@ class TrainTransform:
             ("flip_probability", flip_probability),
             ("brightness", brightness),
             ("contrast", contrast),
+            ("padding_value", padding_value),
         ):
             if not 0 <= value <= 1:
                 raise UserError(f"train_transform.{name}: {value} is not in [0, 1].")
@@ -63,6 +69,8 @@ class TrainTransform:
         self.brightness = brightness
         self.contrast = contrast
         self.trim_background = trim_background
+        self.padding_value = padding_value
+        self.keep_emptied_segments = keep_emptied_segments
 
     @property
     def versions(self) -> int | None:
@@ -84,8 +92,8 @@ class TrainTransform:
             generator: Where all randomness comes from.
 
         Returns:
-            (3, crop_size, crop_size) in [0, 1], the segments that are left (ids compacted), and the
-            (height, width) inside the padding at the right and bottom.
+            (3, crop_size, crop_size) in [0, 1], the segments that are left (ids compacted; or all of them),
+            and the (height, width) inside the padding at the right and bottom.
         """
         ids = target.segment_ids.numpy().astype(np.int32)
         if self.trim_background:
@@ -107,33 +115,56 @@ class TrainTransform:
         image = ((image - mean) * gain + mean + offset).clip(0, 1)
         size = (image.shape[0], image.shape[1])
         padding = ((0, self.crop_size - size[0]), (0, self.crop_size - size[1]))
-        image, ids = np.pad(image, padding), np.pad(ids, padding)
-        return to_rgb(image), compact(ids, target.labels), size
+        image, ids = np.pad(image, padding, constant_values=self.padding_value), np.pad(ids, padding)
+        if self.keep_emptied_segments:
+            segments = PanopticSegmentation(torch.from_numpy(ids.astype(np.int64)), target.labels)
+        else:
+            segments = compact(ids, target.labels)
+        return to_rgb(image), segments, size
 
 
 class EvaluationTransform:
     """Brings a whole image to the size that the network sees it at."""
 
-    def __init__(self, *, longest_side: int | None, trim_background: bool) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int | None,
+        shorter_side: float | None,
+        longer_side: float,
+        trim_background: bool,
+    ) -> None:
         """Set the size.
 
         Args:
-            longest_side: Pixels of the longer side; None keeps the image's own.
+            image_size: Pixels that the next two are multiples of; None keeps the image's own size.
+            shorter_side: What the shorter side becomes, unless the longer one would exceed its own limit;
+                None: the longer side decides alone.
+            longer_side: What the longer side is at most; with no ``shorter_side``, what it becomes.
             trim_background: Whether the air around the breast is cut away first.
 
         Raises:
-            UserError: It is not positive.
+            UserError: A value is not positive.
         """
-        if longest_side is not None and longest_side < 1:
-            raise UserError(f"evaluation_transform.longest_side: {longest_side} pixels; it must be positive.")
-        self.longest_side = longest_side
+        for name, value in (
+            ("image_size", image_size),
+            ("shorter_side", shorter_side),
+            ("longer_side", longer_side),
+        ):
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"evaluation_transform.{name}: {value}; it must be positive.")
+        self.image_size = image_size
+        self.shorter_side = shorter_side
+        self.longer_side = longer_side
         self.trim_background = trim_background
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Give the (height, width) that an image gets, or what is left of it after trimming."""
-        if self.longest_side is None:
+        if self.image_size is None:
             return height, width
-        scale = self.longest_side / max(height, width)
+        scale = round(self.longer_side * self.image_size) / max(height, width)
+        if self.shorter_side is not None:
+            scale = min(scale, round(self.shorter_side * self.image_size) / min(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def __call__(self, image: NDArray[np.float32]) -> tuple[Tensor, Region]:

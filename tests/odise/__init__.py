@@ -1,0 +1,1 @@
+"""ODISE as its authors published it, by recorded numbers."""
