@@ -36,6 +36,7 @@ def prepare(config: DictConfig) -> PreparationReport:
     from modise_lightning.data.preparation.report import render, write_report
     from modise_lightning.data.prepared.categories import categories_from_config
     from modise_lightning.data.prepared.dataset import PreparedDataset
+    from modise_lightning.data.prepared.ownership import one_at_a_time
     from modise_lightning.errors import UserError
     from modise_lightning.reporting.files import write_png_atomically
     from modise_lightning.reporting.pictures.contact_sheet import draw_contact_sheet
@@ -49,7 +50,8 @@ def prepare(config: DictConfig) -> PreparationReport:
         report: PreparationReport = preparer.verify()
         console.print(render(report))
         return report
-    report = preparer.prepare()
+    with one_at_a_time(Path(config.data.root)):
+        report = preparer.prepare()
     console.print(render(report))
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
+from modise_lightning.data.prepared.ownership import one_at_a_time
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
@@ -60,8 +61,11 @@ def build_data(config: DictConfig) -> PanopticDataModule:
     Where the configuration has no categories, those of the dataset go into it: what is built next and the
     checkpoints need them.
     """
-    if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
-        instantiate(config.data.preparer).prepare()
+    index = Path(config.data.root) / "panoptic.json"
+    if not index.is_file() and config.data.auto_prepare:
+        with one_at_a_time(Path(config.data.root)):
+            if not index.is_file():  # another process may have made it meanwhile
+                instantiate(config.data.preparer).prepare()
     data = cast(PanopticDataModule, instantiate(config.data.module))
     if config.data.categories is None:
         config.data.categories = categories_to_config(data.categories)
