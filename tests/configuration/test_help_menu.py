@@ -15,7 +15,16 @@ from modise_lightning.configuration.help_menu import register_menu
 
 NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "gathering", "scale", "swin"]
 OF_TRAINING = ["augmentation", "backbone", "captioner", "criterion", "data", "experiment", "feature_store"]
-OF_TRAINING += ["hydra/launcher", "logger", "mask_generator", "optimizer", "text", "trainer"]
+OF_TRAINING += [
+    "hydra/launcher",
+    "inference/clip_head",
+    "logger",
+    "mask_generator",
+    "optimizer",
+    "protocol",
+    "text",
+    "trainer",
+]
 CHOICES = {
     "train": OF_TRAINING,
     "prepare": ["data"],

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 # What nobody chooses although there are several: the backbone does, or another file builds on it.
 _NOT_CHOSEN = frozenset({"scale", "data/base"})
-# Hydra's own groups for which we have choices, by the command that they are for.
-_OF_HYDRA = {"train": ("hydra/launcher",)}
-_GROUP = re.compile(r"\w+(/launcher)?")
+# Groups inside groups for which we have choices, by the command that they are for.
+_NESTED = {"train": ("hydra/launcher", "inference/clip_head")}
+_GROUP = re.compile(r"\w+(/\w+)?")
 _PACKAGE = "# @package"
 _WIDTH = 110
 
@@ -41,7 +41,7 @@ def command_menu(*, _root_: DictConfig) -> str:
     folders = _folders(_root_)
     lines = []
     for group in sorted(made):
-        if not _GROUP.fullmatch(group) or ("/" in group and group not in _OF_HYDRA.get(command, ())):
+        if not _GROUP.fullmatch(group) or ("/" in group and group not in _NESTED.get(command, ())):
             continue
         found = find_choices(folders, group)
         if not _is_chosen(group, found):
