@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 _NOT_CHOSEN = frozenset({"scale", "data/base"})
 # Groups inside groups for which we have choices, by the command that they are for.
 _NESTED = {"train": ("hydra/launcher", "inference/clip_head")}
+# What a command composes for others' sake and does not use.
+_UNUSED = {"prepare": ("protocol",)}
 _GROUP = re.compile(r"\w+(/\w+)?")
 _PACKAGE = "# @package"
 _WIDTH = 110
@@ -44,7 +46,7 @@ def command_menu(*, _root_: DictConfig) -> str:
         if not _GROUP.fullmatch(group) or ("/" in group and group not in _NESTED.get(command, ())):
             continue
         found = find_choices(folders, group)
-        if not _is_chosen(group, found):
+        if not _is_chosen(group, found) or group in _UNUSED.get(command, ()):
             continue
         lines.append(f"{group}=")
         width = max(len(choice) for choice in found)
