@@ -33,6 +33,7 @@ def prepare(config: DictConfig) -> PreparationReport:
     from rich.console import Console
 
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.ownership import wait_to_own
     from modise_lightning.data.preparation.report import render, write_report
     from modise_lightning.data.prepared.categories import categories_from_config
     from modise_lightning.data.prepared.dataset import PreparedDataset
@@ -49,14 +50,16 @@ def prepare(config: DictConfig) -> PreparationReport:
         report: PreparationReport = preparer.verify()
         console.print(render(report))
         return report
-    report = preparer.prepare()
+    root = Path(config.data.root)
+    with wait_to_own(root, f"the preparation of '{root}'"):
+        report = preparer.prepare()
     console.print(render(report))
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_report(report, folder)
     nodes = cast("list[dict[str, Any]]", OmegaConf.to_container(config.data.categories, resolve=True))
     categories = categories_from_config(nodes)
-    dataset = PreparedDataset.open(Path(config.data.root), categories)
+    dataset = PreparedDataset.open(root, categories)
     images = choose_images(dataset, config.contact_sheet_images, config.seed)
     sheet = draw_contact_sheet(images, dataset.categories, dataset.note)
     write_png_atomically(folder / "contact_sheet.png", sheet)

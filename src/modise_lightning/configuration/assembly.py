@@ -16,6 +16,7 @@ from torch import nn
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import count_windows
 from modise_lightning.configuration.command_line import instantiate
+from modise_lightning.configuration.ownership import wait_to_own
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
@@ -55,8 +56,11 @@ def build_data(config: DictConfig) -> PanopticDataModule:
     Where the configuration has no categories, those of the dataset go into it: what is built next and the
     checkpoints need them.
     """
-    if not (Path(config.data.root) / "panoptic.json").is_file() and config.data.auto_prepare:
-        instantiate(config.data.preparer).prepare()
+    index = Path(config.data.root) / "panoptic.json"
+    if not index.is_file() and config.data.auto_prepare:
+        with wait_to_own(index.parent, f"the preparation of '{index.parent}'"):
+            if not index.is_file():  # another process may have made it meanwhile
+                instantiate(config.data.preparer).prepare()
     data = cast(PanopticDataModule, instantiate(config.data.module))
     if config.data.categories is None:
         config.data.categories = categories_to_config(data.categories)
