@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,3 +21,12 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished_writes(path: Path) -> None:
+    """Remove what a killed process left of writing a file; only where no other process writes it."""
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            found.unlink(missing_ok=True)

@@ -32,11 +32,11 @@ def prepare(config: DictConfig) -> PreparationReport:
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.ownership import wait_to_own
     from modise_lightning.console import Console
     from modise_lightning.data.preparation.report import render, write_report
     from modise_lightning.data.prepared.categories import categories_from_config
     from modise_lightning.data.prepared.dataset import PreparedDataset
-    from modise_lightning.data.prepared.ownership import one_at_a_time
     from modise_lightning.errors import UserError
     from modise_lightning.reporting.files import write_png_atomically
     from modise_lightning.reporting.pictures.contact_sheet import draw_contact_sheet
@@ -50,7 +50,8 @@ def prepare(config: DictConfig) -> PreparationReport:
         report: PreparationReport = preparer.verify()
         console.print(render(report))
         return report
-    with one_at_a_time(Path(config.data.root)):
+    root = Path(config.data.root)
+    with wait_to_own(root, f"the preparation of '{root}'"):
         report = preparer.prepare()
     console.print(render(report))
     folder = Path(config.output_dir)
@@ -58,7 +59,7 @@ def prepare(config: DictConfig) -> PreparationReport:
     write_report(report, folder)
     nodes = cast("list[dict[str, Any]]", OmegaConf.to_container(config.data.categories, resolve=True))
     categories = categories_from_config(nodes)
-    dataset = PreparedDataset.open(Path(config.data.root), categories)
+    dataset = PreparedDataset.open(root, categories)
     images = choose_images(dataset, config.contact_sheet_images, config.seed)
     sheet = draw_contact_sheet(images, dataset.categories, dataset.note)
     write_png_atomically(folder / "contact_sheet.png", sheet)

@@ -43,7 +43,12 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         check_weights,
     )
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.configuration.resuming import carry_metrics, check_resumable, check_same_data
+    from modise_lightning.configuration.resuming import (
+        carry_metrics,
+        check_resumable,
+        check_same_data,
+        keep_earlier_metrics,
+    )
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.errors import UserError
@@ -90,6 +95,8 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         ],
     )
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    if trainer.is_global_zero:
+        keep_earlier_metrics(trainer.loggers, None if config.resume is None else Path(config.resume))
     if config.resume is not None and trainer.is_global_zero:
         carry_metrics(trainer.loggers, Path(config.resume))
     for logger in trainer.loggers:

@@ -155,3 +155,15 @@ def test_a_terminal_of_few_letters_shows_the_others_as_question_marks(
     assert done.returncode == 0, done.stderr
     assert b"L?sion" in done.stdout
     assert (tmp_path / "results.json").is_file()
+
+
+def test_what_a_killed_writer_left_is_removed_at_the_next_write(tmp_path: Path) -> None:
+    for name in (".last.ckpt.half", ".last.ckpt.1/last.ckpt", ".best.ckpt.half", "last.ckpt.mine"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("half")
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, tmp_path / "last.ckpt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".best.ckpt.half",
+        "last.ckpt",
+        "last.ckpt.mine",
+    ]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 
-from modise_lightning.configuration.resuming import check_resumable, find_differences
+from modise_lightning.configuration.resuming import check_resumable, find_differences, keep_earlier_metrics
 from modise_lightning.errors import UserError
 from modise_lightning.train import train
 from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint
@@ -209,3 +210,32 @@ def test_a_longer_key_overrules_a_shorter_one_and_unknown_ones_decide() -> None:
         "new": ("nothing", [1]),
         "gone": (1, "nothing"),
     }
+
+
+@pytest.mark.parametrize(
+    ("resumed", "names"),
+    [
+        (None, ["metrics.csv", "metrics_1.csv", "metrics_2.csv"]),
+        ("other/checkpoints/last.ckpt", ["metrics.csv", "metrics_1.csv", "metrics_2.csv"]),
+        # Its rows are carried into the new file.
+        ("checkpoints/last.ckpt", ["metrics.csv", "metrics_1.csv"]),
+    ],
+)
+def test_metrics_of_an_earlier_run_are_kept(
+    resumed: str | None, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics.csv").write_text("step\n1\n")
+    (tmp_path / "metrics_1.csv").write_text("step\n0\n")
+    logger = CSVLogger(tmp_path, name="", version="")
+    keep_earlier_metrics([logger], None if resumed is None else tmp_path / resumed)
+    logger.log_metrics({"loss": 3.0}, step=2)
+    logger.save()
+    assert sorted(path.name for path in tmp_path.glob("metrics*.csv")) == names
+    assert (tmp_path / "metrics_1.csv").read_text() == "step\n0\n"
+    if len(names) == 3:
+        assert (tmp_path / "metrics_2.csv").read_text() == "step\n1\n"
+        kept = tmp_path.resolve() / "metrics_2.csv"
+        assert (
+            capsys.readouterr().err
+            == f"warning: the metrics of an earlier run in this folder are kept as '{kept}'\n"
+        )

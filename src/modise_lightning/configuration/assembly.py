@@ -16,10 +16,10 @@ from torch import nn
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import count_windows
 from modise_lightning.configuration.command_line import instantiate
+from modise_lightning.configuration.ownership import wait_to_own
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
-from modise_lightning.data.prepared.ownership import one_at_a_time
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
@@ -63,7 +63,7 @@ def build_data(config: DictConfig) -> PanopticDataModule:
     """
     index = Path(config.data.root) / "panoptic.json"
     if not index.is_file() and config.data.auto_prepare:
-        with one_at_a_time(Path(config.data.root)):
+        with wait_to_own(index.parent, f"the preparation of '{index.parent}'"):
             if not index.is_file():  # another process may have made it meanwhile
                 instantiate(config.data.preparer).prepare()
     data = cast(PanopticDataModule, instantiate(config.data.module))

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,15 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     register_menu()
 
     def guarded(config: DictConfig) -> None:
+        # Later, so that --help is quick.
+        from modise_lightning.configuration.ownership import own_output_folder
+
+        folder = config.get("output_dir")
+        # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
+        is_owned = config_name != "prepare" and isinstance(folder, str)
         try:
-            task(config)
+            with own_output_folder(Path(folder)) if is_owned else nullcontext():
+                task(config)
         except (UserError, OmegaConfBaseException) as error:
             _tell(str(error))
             if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -167,6 +169,27 @@ def carry_metrics(loggers: list[Logger], path: Path) -> None:
             writer = logger.experiment
             writer.metrics.extend({key: value for key, value in row.items() if value != ""} for row in rows)
             writer.save()
+
+
+def keep_earlier_metrics(loggers: list[Logger], resumed: Path | None) -> None:
+    """Rename the ``metrics.csv`` of an earlier run in this run's folder, which Lightning would delete.
+
+    Args:
+        loggers: Of the run that begins, none used yet.
+        resumed: The checkpoint that it goes on from; its run's metrics are carried on, not kept apart.
+    """
+    carried = None if resumed is None else resumed.resolve().parent.parent / "metrics.csv"
+    for logger in loggers:
+        if not isinstance(logger, CSVLogger):
+            continue
+        path = Path(logger.log_dir).resolve() / "metrics.csv"
+        if path.is_file() and path != carried:
+            names = (path.with_name(f"metrics_{number}.csv") for number in count(1))
+            kept = next(name for name in names if not name.exists())
+            path.rename(kept)
+            print(
+                f"warning: the metrics of an earlier run in this folder are kept as '{kept}'", file=sys.stderr
+            )
 
 
 def _was_before(row: Mapping[str, str], global_step: int, epoch: int) -> bool:

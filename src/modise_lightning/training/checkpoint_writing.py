@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.atomic_files import remove_unfinished_writes, write_bytes_atomically
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,7 +22,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: object | None = None
     ) -> None:
-        """Replace a checkpoint, or leave it as it is.
+        """Replace a checkpoint, or leave it as it is; what a killed run left of an unfinished one is removed.
 
         Args:
             checkpoint: What ``torch.save`` takes.
@@ -34,4 +34,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
+        # A run's folder has one owner, so nobody else is writing them.
+        remove_unfinished_writes(Path(path))
         write_bytes_atomically(Path(path), buffer.getbuffer())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
 from rich.progress import track
@@ -22,6 +23,24 @@ Result = TypeVar("Result")
 def available_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_processes(number: int) -> ProcessPoolExecutor:
+    """Make a pool of worker processes that end with this process, however it ends."""
+    # Forking is unsafe once other libraries have started threads.
+    return ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """End this worker process as soon as its parent has ended, which a killed parent cannot ask for."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
@@ -49,8 +68,7 @@ def map_in_processes(
     if num_processes == 1 or len(tasks) < 2:
         yield tracked(map(function, tasks))
         return
-    # Forking is unsafe once other libraries have started threads.
-    with ProcessPoolExecutor(min(num_processes, len(tasks)), get_context("spawn")) as executor:
+    with start_processes(min(num_processes, len(tasks))) as executor:
         try:
             yield tracked(executor.map(function, tasks))
         except BaseException as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from modise_lightning.data.preparation.parallel import start_processes
 from modise_lightning.data.prepared.writing import PreparedEntry, write_entry
 from modise_lightning.data.sources.phantom.generator import generate_patient
 from modise_lightning.data.sources.phantom.lesions import LESION_KINDS, LesionStatistics
@@ -92,8 +91,7 @@ def write_patients(
     if num_processes == 1:
         yield map(write_patient, tasks)
         return
-    # Forking is unsafe once other libraries have started threads.
-    with ProcessPoolExecutor(min(num_processes, len(tasks)), get_context("spawn")) as executor:
+    with start_processes(min(num_processes, len(tasks))) as executor:
         try:
             yield executor.map(write_patient, tasks)
         except BaseException:
