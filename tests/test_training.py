@@ -203,7 +203,7 @@ def test_evaluate_gives_the_numbers_of_the_training_run(
             "trainer.precision": "32-true",
         }.items()
     )
-    for key in ("data.module.evaluation_transform.longest_side", "backbone.window_size"):
+    for key in ("data.module.evaluation_transform.image_size", "backbone.window_size"):
         assert isinstance(stored["measurement"][key], int)
     assert list((tmp_path / "pictures").glob("*.png"))
     records = read_records(tmp_path / "records" / "trained")

@@ -105,6 +105,8 @@ def build_backbone(
                 "max_windows",
                 "gradient_checkpointing",
                 "learning_rate_multiplier",
+                "identity_shortcut",
+                "enlarge_small_images",
             )
         },
     )

@@ -47,7 +47,7 @@ def bold(table: DatasetTable) -> dict[str, list[str]]:
         ("inference._target_", "plug_in.Inference"),
         ("metrics.dice_reduction", "by_image"),
         ("metrics.max_detections", 10),
-        ("data.module.evaluation_transform.longest_side", 512),
+        ("data.module.evaluation_transform.image_size", 512),
         ("trainer.precision", "bf16-mixed"),
     ],
 )

@@ -22,10 +22,16 @@ _PRETRAINED_PARTS = ("backbone", "captioner", "text.encoder")
 _MEASUREMENT = (
     "metrics.dice_reduction",
     "metrics.max_detections",
-    "data.module.evaluation_transform.longest_side",
+    "data.module.evaluation_transform.image_size",
+    "data.module.evaluation_transform.shorter_side",
+    "data.module.evaluation_transform.longer_side",
     "data.module.evaluation_transform.trim_background",
     "backbone.window_size",
     "backbone.frozen_precision",
+    "clip_head.enabled",
+    "clip_head.alpha",
+    "clip_head.beta",
+    "clip_head.template",
 )
 
 
