@@ -215,6 +215,40 @@ def test_evaluate_gives_the_numbers_of_the_training_run(
         pd.testing.assert_frame_equal(getattr(records, name), getattr(before, name), rtol=1e-6)
 
 
+def test_results_are_written_before_pictures(trained: Path) -> None:
+    numbers = [trained / "results.json", *(trained / "records" / "trained").iterdir()]
+    pictures = list((trained / "pictures").glob("test_*.png"))
+    assert len(pictures) >= 3
+    assert max(path.stat().st_mtime_ns for path in numbers) < min(p.stat().st_mtime_ns for p in pictures)
+
+
+def test_a_picture_that_fails_costs_no_result(
+    trained: Path, compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").write_text("where the pictures' folder should be")
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    overrides = [f"checkpoint={checkpoint}", "trainer.limit_test_batches=1", "trainer.accelerator=cpu"]
+    result = evaluate(compose_config("evaluate", overrides, tmp_path))
+    assert json.loads((tmp_path / "results.json").read_text())["results"]["trained"] == result.to_dict()
+    assert len(read_records(tmp_path / "records" / "trained").images) == result.num_images
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the picture 'test_000.png' is left out (FileExistsError: ")
+    assert line.endswith("; the results stay.")
+
+
+def test_a_training_whose_pictures_fail_has_all_results(
+    phantom_root: Path, compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").write_text("where the pictures' folder should be")
+    overrides = [*phantom_overrides(phantom_root), *ONE_STEP, "baselines=[bright_blob]"]
+    results = train(compose_config("train", overrides, tmp_path))
+    stored = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert stored == {name: result.to_dict() for name, result in results.items()}
+    assert sorted(path.name for path in (tmp_path / "records").iterdir()) == ["bright_blob", "trained"]
+    told = [line.split("'")[1] for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert told == ["validation_curves.png", "test_curves.png", "test_confusion.png", "test_000.png"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

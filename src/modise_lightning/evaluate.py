@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from modise_lightning.metrics.evaluation import EvaluationResult
+    from modise_lightning.metrics.records import EvaluationRecords
 
 
 def evaluate(config: DictConfig) -> EvaluationResult:
@@ -20,6 +21,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
 
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
+    from modise_lightning.callbacks.result_files import ResultFiles
     from modise_lightning.configuration.assembly import build_data, build_metrics, load_trained
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.run_identity import run_identity
@@ -42,19 +44,22 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
+
+    def write(result: EvaluationResult, records: EvaluationRecords) -> None:
+        identity = run_identity(trained, dataset, config.split, precision=str(trainer.precision))
+        write_results(folder / "results.json", {"trained": result}, identity)
+        write_records(folder / "records" / "trained", records)
+
     trainer: lightning.Trainer = instantiate(
         config.trainer,
         logger=False,
-        callbacks=[evaluation, pictures],
+        callbacks=[evaluation, ResultFiles(evaluation, write), pictures],
         enable_checkpointing=False,
     )
     data.trainer = trainer  # so that its processes share the images
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]
     if trainer.is_global_zero:
-        identity = run_identity(trained, dataset, config.split, precision=str(trainer.precision))
-        write_results(folder / "results.json", {"trained": result}, identity)
-        write_records(folder / "records" / "trained", evaluation.records["test"])
         title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()
         console.print(render_results(title, {"trained": result}, dataset.note))

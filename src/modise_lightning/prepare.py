@@ -39,6 +39,7 @@ def prepare(config: DictConfig) -> PreparationReport:
     from modise_lightning.data.prepared.dataset import PreparedDataset
     from modise_lightning.errors import UserError
     from modise_lightning.reporting.files import write_png_atomically
+    from modise_lightning.reporting.pictures.attempt import attempt_picture
     from modise_lightning.reporting.pictures.contact_sheet import draw_contact_sheet
 
     check_config(config)
@@ -61,8 +62,9 @@ def prepare(config: DictConfig) -> PreparationReport:
     categories = categories_from_config(nodes)
     dataset = PreparedDataset.open(root, categories)
     images = choose_images(dataset, config.contact_sheet_images, config.seed)
-    sheet = draw_contact_sheet(images, dataset.categories, dataset.note)
-    write_png_atomically(folder / "contact_sheet.png", sheet)
+    with attempt_picture("contact_sheet.png"):
+        sheet = draw_contact_sheet(images, dataset.categories, dataset.note)
+        write_png_atomically(folder / "contact_sheet.png", sheet)
     console.print(f"everything: {folder}", highlight=False, soft_wrap=True)
     return report
 

@@ -33,6 +33,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.callbacks.evaluation_charts import EvaluationCharts
     from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
+    from modise_lightning.callbacks.result_files import ResultFiles
     from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
     from modise_lightning.configuration.assembly import (
         build_data,
@@ -147,21 +148,22 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
+    identity = run_identity(config, dataset, "test", precision=str(trainer.precision))
+
+    def write(result: EvaluationResult, found: EvaluationRecords) -> None:
+        write_results(folder / "results.json", {"trained": result, **compared}, identity)
+        for model, each in {**records, "trained": found}.items():
+            write_records(folder / "records" / model, each)
+
     tester = build_trainer(
-        logger=trainer.loggers, callbacks=[evaluation, *shown, pictures], enable_checkpointing=False
+        logger=trainer.loggers,
+        callbacks=[evaluation, ResultFiles(evaluation, write), *shown, pictures],
+        enable_checkpointing=False,
     )
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}
-    records["trained"] = evaluation.records["test"]
 
     if trainer.is_global_zero:
-        write_results(
-            folder / "results.json",
-            results,
-            run_identity(config, dataset, "test", precision=str(trainer.precision)),
-        )
-        for model, found in records.items():
-            write_records(folder / "records" / model, found)
         title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
         console.print(render_results(title, results, dataset.note))
         for what, where in {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
@@ -14,6 +14,7 @@ from modise_lightning.callbacks.tensorboard_pictures import add_picture, add_res
 from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.reporting.evaluation_charts import draw_confusion, draw_threshold_curves
 from modise_lightning.reporting.files import write_png_atomically
+from modise_lightning.reporting.pictures.attempt import attempt_picture
 from modise_lightning.structures import Category
 
 
@@ -49,21 +50,32 @@ class EvaluationCharts(lightning.Callback):
             return
         self._draw_curves(trainer, "test")
         result, records = self.evaluation.results["test"], self.evaluation.records["test"]
-        confusion = count_confusion(
-            records, category_names=result.category_names, threshold=result.best_threshold
-        )
-        self._show(trainer, "test", "confusion", draw_confusion(confusion, self._title("test")))
         add_results(trainer, {f"test/{name}": value for name, value in result.summary().items()})
+
+        def draw() -> NDArray[np.uint8]:
+            confusion = count_confusion(
+                records, category_names=result.category_names, threshold=result.best_threshold
+            )
+            return draw_confusion(confusion, self._title("test"))
+
+        self._show(trainer, "test", "confusion", draw)
 
     def _draw_curves(self, trainer: lightning.Trainer, split: str) -> None:
         result = self.evaluation.results[split]
         self._show(
-            trainer, split, "curves", draw_threshold_curves(result, self.categories, self._title(split))
+            trainer,
+            split,
+            "curves",
+            lambda: draw_threshold_curves(result, self.categories, self._title(split)),
         )
 
     def _title(self, split: str) -> str:
         return split if self.note is None else f"{split}: {self.note}"
 
-    def _show(self, trainer: lightning.Trainer, split: str, what: str, picture: NDArray[np.uint8]) -> None:
-        write_png_atomically(self.folder / f"{split}_{what}.png", picture)
-        add_picture(trainer, f"{split}/{what}", picture)
+    def _show(
+        self, trainer: lightning.Trainer, split: str, what: str, draw: Callable[[], NDArray[np.uint8]]
+    ) -> None:
+        with attempt_picture(f"{split}_{what}.png"):
+            picture = draw()
+            write_png_atomically(self.folder / f"{split}_{what}.png", picture)
+            add_picture(trainer, f"{split}/{what}", picture)

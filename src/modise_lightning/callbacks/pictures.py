@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from modise_lightning.callbacks.tensorboard_pictures import add_picture
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.comparison import ComparisonRow, draw_comparison
 from modise_lightning.reporting.files import write_png_atomically
+from modise_lightning.reporting.pictures.attempt import attempt_picture
 from modise_lightning.structures import Batch, Category
 
 
@@ -63,21 +65,26 @@ class PredictionPictures(lightning.Callback):
         for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
             if len(self._rows) == self.num_images:
                 return
-            self._rows.append(
-                ComparisonRow(
-                    name=batch.records[index].file_name,
-                    image=whole_image(batch, index),
-                    target=batch.targets[index],
-                    prediction=prediction,
+            with attempt_picture(f"test of {batch.records[index].file_name}"):
+                self._rows.append(
+                    ComparisonRow(
+                        name=batch.records[index].file_name,
+                        image=whole_image(batch, index),
+                        target=batch.targets[index],
+                        # All that is shown of many classes' maps, which together need much memory.
+                        prediction=replace(
+                            prediction, semantic=prediction.semantic.amax(dim=0, keepdim=True)
+                        ),
+                    )
                 )
-            )
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draw and save the pictures."""
         for start in range(0, len(self._rows), self.rows_per_picture):
             rows = self._rows[start : start + self.rows_per_picture]
-            picture = draw_comparison(rows, self.categories, self.note)
             name = f"{start // self.rows_per_picture:03d}"
-            write_png_atomically(self.folder / f"test_{name}.png", picture)
-            add_picture(trainer, f"test/predictions_{name}", picture)
+            with attempt_picture(f"test_{name}.png"):
+                picture = draw_comparison(rows, self.categories, self.note)
+                write_png_atomically(self.folder / f"test_{name}.png", picture)
+                add_picture(trainer, f"test/predictions_{name}", picture)
         self._rows = []

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from modise_lightning.callbacks.evaluation import Evaluation
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.confusion import count_confusion
+from modise_lightning.reporting.pictures.attempt import attempt_picture
 from modise_lightning.reporting.wandb.media import (
     make_category_table,
     make_confusion_chart,
@@ -87,13 +88,17 @@ class WandbDashboard(lightning.Callback):
     ) -> None:
         """Log curves and images."""
         if not trainer.sanity_checking and self._runs(trainer):
-            media = self._curves("validation")
-            self._log(trainer, {**media, "validation/predictions": list(self._images.values())})
+            with attempt_picture("validation of the dashboard"):
+                media = self._curves("validation")
+                self._log(trainer, {**media, "validation/predictions": list(self._images.values())})
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Log curves, confusion and the table of predictions."""
-        if not self._runs(trainer):
-            return
+        if self._runs(trainer):
+            with attempt_picture("test of the dashboard"):
+                self._log_test(trainer)
+
+    def _log_test(self, trainer: lightning.Trainer) -> None:
         result, records = self.evaluation.results["test"], self.evaluation.records["test"]
         confusion = count_confusion(
             records, category_names=result.category_names, threshold=result.best_threshold
@@ -134,13 +139,14 @@ class WandbDashboard(lightning.Callback):
             if len(self._images) == self.num_images:
                 return
             record = batch.records[index]
-            self._images[record.image_id] = make_prediction_image(
-                whole_image(batch, index),
-                batch.targets[index],
-                prediction,
-                self.categories,
-                record.file_name,
-            )
+            with attempt_picture(f"{record.file_name} of the dashboard"):
+                self._images[record.image_id] = make_prediction_image(
+                    whole_image(batch, index),
+                    batch.targets[index],
+                    prediction,
+                    self.categories,
+                    record.file_name,
+                )
 
     def _curves(self, split: str) -> dict[str, Any]:
         charts = make_threshold_curves(self.evaluation.results[split])

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from modise_lightning.reporting.pictures.legend import color_mark, draw_legend, others_mark
+from modise_lightning.reporting.pictures.many_classes import shown_in_legend
 from modise_lightning.reporting.pictures.overlay import draw_instances, draw_overlay, to_grey_picture
 from modise_lightning.reporting.pictures.text import Color, draw_texts, shorten_text, text_size
 from modise_lightning.structures import Category, InstanceSegmentation, PanopticSegmentation, Prediction
@@ -76,9 +78,10 @@ def draw_comparison(
         raise ValueError("A comparison needs at least one row.")
     cells = [_draw_cells(row, categories) for row in rows]
     column_width = max(_NARROWEST, *(row_cells[0].shape[1] for row_cells in cells))
-    legend, legend_texts = _draw_legend(categories)
+    cells_width = len(_COLUMNS) * (column_width + _GAP) - _GAP
+    legend, legend_texts = _draw_legend(categories, rows, cells_width)
     note_width = 0 if note is None else text_size(note, _TEXT)[0]
-    sheet_width = max(len(_COLUMNS) * (column_width + _GAP) - _GAP, legend.shape[1], note_width) + 2 * _GAP
+    sheet_width = max(cells_width, legend.shape[1], note_width) + 2 * _GAP
     lefts = [_GAP + column * (column_width + _GAP) for column in range(len(_COLUMNS))]
     strips = [_paper(_GAP + _LINE, sheet_width)]
     texts: list[_Text] = [((left, _GAP), title, _INK) for left, title in zip(lefts, _COLUMNS, strict=True)]
@@ -93,11 +96,11 @@ def draw_comparison(
         texts.append(((_GAP, top + height + 2), name, _FAINT))
         strips.append(strip)
         top += strip.shape[0]
-    strip = _paper(_LINE + _GAP + (0 if note is None else _LINE), sheet_width)
-    strip[:_LINE, _GAP : _GAP + legend.shape[1]] = legend
+    strip = _paper(legend.shape[0] + _GAP + (0 if note is None else _LINE), sheet_width)
+    strip[: legend.shape[0], _GAP : _GAP + legend.shape[1]] = legend
     texts += [((x + _GAP, y + top), text, color) for (x, y), text, color in legend_texts]
     if note is not None:
-        texts.append(((_GAP, top + _LINE), note, _INK))
+        texts.append(((_GAP, top + legend.shape[0]), note, _INK))
     return draw_texts(np.concatenate([*strips, strip]), texts, _TEXT)
 
 
@@ -105,21 +108,22 @@ def _paper(height: int, width: int) -> NDArray[np.uint8]:
     return np.full((height, width, 3), _PAPER, dtype=np.uint8)
 
 
-def _draw_legend(categories: Sequence[Category]) -> tuple[NDArray[np.uint8], list[_Text]]:
-    """Draw a line with the classes' colours and the heat map's scale; the caller draws the texts."""
-    scale_width = 8 * _TEXT
-    marks = [(category.name, np.full((_TEXT, _TEXT, 3), category.color)) for category in categories]
-    scale = matplotlib.colormaps[COLOR_MAP](np.linspace(0, 1, scale_width))[:, :3] * 255
+def _draw_legend(
+    categories: Sequence[Category], rows: Sequence[ComparisonRow], width: int
+) -> tuple[NDArray[np.uint8], list[_Text]]:
+    """Draw the classes' colours and the heat map's scale; the caller draws the texts."""
+    labels = [
+        label
+        for row in rows
+        for found in (row.target, row.prediction.panoptic, row.prediction.instances)
+        for label in found.labels.tolist()
+    ]
+    shown, left_out = shown_in_legend(categories, labels)
+    marks = [(category.name, color_mark(category.color, _TEXT)) for category in shown]
+    marks += others_mark(left_out)
+    scale = (matplotlib.colormaps[COLOR_MAP](np.linspace(0, 1, 8 * _TEXT))[:, :3] * 255).astype(np.uint8)
     marks.append(("semantic score, 0 to 1", np.repeat(scale[None], _TEXT, axis=0)))
-    widths = [mark.shape[1] + 6 + text_size(name, _TEXT)[0] + 3 * _GAP for name, mark in marks]
-    line = _paper(_LINE, sum(widths))
-    texts: list[_Text] = []
-    left = 0
-    for (name, mark), width in zip(marks, widths, strict=True):
-        line[3 : 3 + _TEXT, left : left + mark.shape[1]] = mark
-        texts.append(((left + mark.shape[1] + 6, 1), name, _INK))
-        left += width
-    return line, texts
+    return draw_legend(marks, width=width, size=_TEXT, paper=_PAPER, ink=_INK)
 
 
 def _draw_cells(row: ComparisonRow, categories: Sequence[Category]) -> list[NDArray[np.uint8]]:

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.reporting.confusion import Confusion
+from modise_lightning.reporting.pictures.many_classes import (
+    MOST_CLASSES,
+    merge_other_classes,
+    most_frequent_classes,
+)
 from modise_lightning.structures import Category
 
 CURVES = ("panoptic_quality", "recognition_quality", "segmentation_quality", "average_precision")
@@ -22,6 +27,8 @@ def draw_threshold_curves(
     result: EvaluationResult, categories: Sequence[Category], title: str
 ) -> NDArray[np.uint8]:
     """Draw each metric against the IoU threshold: a line a class in its colour, and their mean in black.
+
+    Where there are many classes, their lines are faint and have no names.
 
     Args:
         result: Of an evaluation.
@@ -35,9 +42,14 @@ def draw_threshold_curves(
     axes = figure.subplots(1, len(CURVES), sharey=True)
     for axis, metric in zip(axes, CURVES, strict=True):
         by_category: dict[str, list[float]] = getattr(result, f"{metric}_by_category")
-        for category in categories:
-            color = tuple(value / 255 for value in category.color)
-            axis.plot(result.thresholds, by_category[category.name], color=color, label=category.name)
+        for index, category in enumerate(categories):
+            style: dict[str, Any] = {"color": tuple(value / 255 for value in category.color)}
+            style["label"] = category.name
+            if len(categories) > MOST_CLASSES:
+                style |= {"linewidth": 0.6, "alpha": 0.4}
+                # A leading underscore keeps a line out of the legend.
+                style["label"] = "_" if index else f"one of {len(categories)} classes"
+            axis.plot(result.thresholds, by_category[category.name], **style)
         axis.plot(result.thresholds, getattr(result, metric), color="black", linewidth=2, label="mean")
         axis.axvline(result.best_threshold, color="0.6", linestyle=":", label="best threshold")
         axis.set_title(metric.replace("_", " "), fontsize=10)
@@ -52,6 +64,8 @@ def draw_threshold_curves(
 def draw_confusion(confusion: Confusion, title: str) -> NDArray[np.uint8]:
     """Draw the counts as a table shaded by the share of each true class.
 
+    Of many classes the most frequent ones have rows of their own.
+
     Args:
         confusion: Of an evaluation.
         title: Above it.
@@ -59,7 +73,12 @@ def draw_confusion(confusion: Confusion, title: str) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) RGB.
     """
-    counts = confusion.counts
+    classes = confusion.names[:-1]
+    chosen = most_frequent_classes(confusion.counts)
+    names, counts = merge_other_classes(classes, confusion.counts, chosen)
+    names.append(confusion.names[-1])
+    if len(chosen) < len(classes):
+        title += f"\nthe {len(chosen)} most frequent of {len(classes)} classes, the others together"
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 2.6 + 0.8 * len(counts)
     figure = Figure(figsize=(size + 0.6, size), dpi=_DOTS_PER_INCH, layout="constrained")
@@ -70,8 +89,8 @@ def draw_confusion(confusion: Confusion, title: str) -> NDArray[np.uint8]:
         if (row, column) != (last, last):  # where nothing is and nothing is predicted, nothing can be counted
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
-    axis.set_xticks(range(len(counts)), confusion.names, rotation=30, ha="right")
-    axis.set_yticks(range(len(counts)), confusion.names)
+    axis.set_xticks(range(len(counts)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(counts)), names)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(f"{title}\npairs with IoU > {confusion.threshold:g}", fontsize=10)

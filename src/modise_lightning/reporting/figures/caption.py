@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 
+_MOST_ABSENT = 5  # classes that are named
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -74,6 +76,10 @@ def _classes_that_never_occur(table: DatasetTable) -> list[str]:
             for value in result.panoptic_quality_by_category[name]
         )
     ]
+    if len(absent) > _MOST_ABSENT:
+        return [
+            f"No image has {len(absent)} of the {len(table.category_names)} classes; no mean includes them."
+        ]
     return [f"No image has the class {name}; no mean includes it." for name in absent]
 
 

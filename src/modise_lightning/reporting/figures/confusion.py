@@ -23,6 +23,7 @@ from modise_lightning.reporting.figures.sheet import (
     settle_layout,
 )
 from modise_lightning.reporting.figures.style import INK, SMALL, figure_style
+from modise_lightning.reporting.pictures.many_classes import merge_other_classes, most_frequent_classes
 
 MISSED = "missed"  # column of true segments that nothing was predicted for
 NO_LESION = "no lesion"  # row of predictions where nothing is
@@ -61,7 +62,12 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
         data: Of ``confusion_data``.
     """
     models = [row.label for row in table.models]
-    true, predicted = data["true"].unique().tolist(), data["predicted"].unique().tolist()
+    names = data["true"].unique().tolist()[:-1]
+    counts_of = {model: _counts(data[data["model"] == model], names) for model in models}
+    # Chosen over all models, so that their panels have the same classes.
+    chosen = most_frequent_classes(np.sum(list(counts_of.values()), axis=0))
+    shown, _ = merge_other_classes(names, counts_of[models[0]], chosen)
+    true, predicted = [*shown, NO_LESION], [*shown, MISSED]
     columns = min(_COLUMNS, len(models))
     rows = -(-len(models) // columns)
     thresholds = sorted(set(data["iou_threshold"]))
@@ -70,7 +76,12 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
         "Confusion of classes",
         f"Panoptic segments in pairs with an IoU above {overlap} whatever their classes, all folds together: "
         f"percent of each row, and counts. Column '{MISSED}': nothing was predicted; row '{NO_LESION}': "
-        "false positives by predicted class.",
+        "false positives by predicted class."
+        + (
+            f" The {len(chosen)} most frequent of {len(names)} classes, the others together."
+            if len(chosen) < len(names)
+            else ""
+        ),
     )
     side = max(FULL_WIDTH / _COLUMNS - 0.6, _CELL * len(true))
     with figure_style():
@@ -90,8 +101,9 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
         for position, model in enumerate(models):
             axis = axes.flat[position]
             own = data[data["model"] == model]
-            counts = own.pivot(index="true", columns="predicted", values="count").loc[true, predicted]
-            _draw_counts(axis, counts.to_numpy(float))
+            counts = merge_other_classes(names, counts_of[model], chosen)[1].astype(float)
+            counts[-1, -1] = np.nan
+            _draw_counts(axis, counts)
             several = len(thresholds) > 1
             axis.set_title(model + (f", T = {own['iou_threshold'].iloc[0]:g}" if several else ""))
             axis.set_xlabel("Predicted" if position + columns >= len(models) else "")
@@ -105,6 +117,13 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
         settle_layout(figure)
         fit_titles(figure, axes)
     return figure
+
+
+def _counts(own: pd.DataFrame, names: Sequence[str]) -> NDArray[np.int64]:
+    """Give the (K + 1, K + 1) counts of a model; the last one, of nothing as nothing, is 0."""
+    counts = own.pivot(index="true", columns="predicted", values="count")
+    counts = counts.loc[[*names, NO_LESION], [*names, MISSED]].fillna(0)
+    return counts.to_numpy(np.int64)
 
 
 def _draw_counts(axis: Axes, counts: NDArray[np.float64]) -> None:

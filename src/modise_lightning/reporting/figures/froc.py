@@ -26,6 +26,7 @@ from modise_lightning.reporting.figures.sheet import (
     settle_layout,
 )
 from modise_lightning.reporting.figures.style import figure_style, line_style
+from modise_lightning.reporting.pictures.many_classes import MOST_CLASSES
 
 ANY_LESION = "any lesion"
 _POINTS_BETWEEN = 40  # of a curve, between two operating points; chosen: steps look like steps
@@ -76,7 +77,8 @@ def draw_froc(table: DatasetTable, data: pd.DataFrame, *, threshold: float, fold
         folds: As in the data.
     """
     models = [row.label for row in table.models]
-    categories = data["class"].unique().tolist()
+    classes = data["class"].unique().tolist()
+    categories = classes if len(classes) <= MOST_CLASSES + 1 else [ANY_LESION]
     columns = len(categories) if len(categories) <= 4 else 3
     rows = -(-len(categories) // columns)
     points = data.loc[data["operating_point"], "false_positives_per_image"].unique()
@@ -85,7 +87,8 @@ def draw_froc(table: DatasetTable, data: pd.DataFrame, *, threshold: float, fold
         fold_note(table) if folds == "average" else "Lines: the detections of all folds in one ranking.",
         f"A lesion is found by a detection with an IoU of at least {threshold:g} and of its class (in "
         f"'{ANY_LESION}': of any class); a detection that overlaps no such lesion is a false positive. "
-        f"Marked: operating points; mean: the sensitivity's mean over these {len(points)}.",
+        f"Marked: operating points; mean: the sensitivity's mean over these {len(points)}."
+        + ("" if categories is classes else f" Of {len(classes) - 1} classes only all together are drawn."),
     )
     with figure_style():
         figure, axes = make_sheet(

@@ -25,6 +25,7 @@ from modise_lightning.reporting.figures.sheet import (
     settle_layout,
 )
 from modise_lightning.reporting.figures.style import figure_style, line_style
+from modise_lightning.reporting.pictures.many_classes import MOST_CLASSES
 
 _MEAN = "mean over classes"
 _POOLED = (
@@ -71,11 +72,13 @@ def draw_precision_recall(table: DatasetTable, data: pd.DataFrame, *, folds: Fol
         folds: As in the data.
     """
     models = [row.label for row in table.models]
-    categories, thresholds = data["class"].unique().tolist(), data["iou_threshold"].unique().tolist()
+    classes, thresholds = data["class"].unique().tolist(), data["iou_threshold"].unique().tolist()
+    categories = classes if len(classes) <= MOST_CLASSES + 1 else [_MEAN]
     caption = caption_of(table).of(
         "Precision and recall of instances",
         fold_note(table) if folds == "average" else _POOLED,
-        "Precision is COCO's, interpolated at 101 recall points; AP (%): area under a line.",
+        "Precision is COCO's, interpolated at 101 recall points; AP (%): area under a line."
+        + ("" if categories is classes else f" Of {len(classes) - 1} classes only the mean is drawn."),
     )
     with figure_style():
         figure, axes = make_sheet(

@@ -34,6 +34,7 @@ from modise_lightning.reporting.figures.grid_cells import (
 from modise_lightning.reporting.figures.image_choice import ChosenImage
 from modise_lightning.reporting.figures.sheet import FULL_WIDTH, fit_titles, make_sheet, settle_layout
 from modise_lightning.reporting.figures.style import SMALL, figure_style
+from modise_lightning.reporting.pictures.many_classes import shown_in_legend
 from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.structures import Category
 
@@ -102,6 +103,7 @@ def draw_qualitative_grid(
         ]
         for row in (rows[image.image_id] for image in images)
     ]
+    categories = _occurring(categories, [rows[image.image_id] for image in images])
     titles = ["Image", "Ground truth", "Panoptic", "Instances", "Semantic"]
     names = [_row_name(image, image.dice[label]) for image in images]
     return _draw_grid(own, titles, names, cells, categories, with_scale=True)
@@ -133,6 +135,8 @@ def draw_model_comparison(
             ]
         )
     names = [_row_name(image, float(np.mean(list(image.dice.values())))) for image in images]
+    seen = [rows[image.image_id] for rows in rows_of_models.values() for image in images]
+    categories = _occurring(categories, seen)
     titles = ["Image", "Ground truth", *rows_of_models]
     return _draw_grid(own, titles, names, cells, categories, with_scale=False)
 
@@ -143,6 +147,12 @@ _DICE_NOTE = "Beside each row: why the image was chosen, its Dice (mean of the m
 def with_attribution(caption: Caption, note: str | None) -> Caption:
     """Add what pictures of a dataset have to carry."""
     return caption if note is None else replace(caption, notes=(*caption.notes, note))
+
+
+def _occurring(categories: Sequence[Category], rows: Sequence[ComparisonRow]) -> list[Category]:
+    """Choose the classes of the legend: of many those that the images and predictions show most often."""
+    shown = [found for row in rows for found in (row.target, row.prediction.panoptic)]
+    return shown_in_legend(categories, [label for found in shown for label in found.labels.tolist()])[0]
 
 
 def _row_name(image: ChosenImage, dice: float) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from modise_lightning.reporting.pictures.legend import color_mark, draw_legend, others_mark
+from modise_lightning.reporting.pictures.many_classes import shown_in_legend
 from modise_lightning.reporting.pictures.overlay import draw_overlay
 from modise_lightning.reporting.pictures.text import draw_texts, shorten_text, text_size
 from modise_lightning.structures import Category, PanopticSegmentation
@@ -55,15 +57,23 @@ def draw_contact_sheet(
     Raises:
         ValueError: There are no images.
     """
-    cells = [(image.name, _draw_cell(image, categories)) for image in images]
+    cells, labels = [], []
+    for image in images:
+        cells.append((image.name, _draw_cell(image, categories)))
+        labels += image.segmentation.labels.tolist()
     if not cells:
         raise ValueError("A contact sheet needs at least one image.")
     columns = min(columns, len(cells))
     rows = math.ceil(len(cells) / columns)
-    legend_width = sum(_legend_width(category) for category in categories)
+    cells_width = columns * (_CELL + _GAP)
+    shown, left_out = shown_in_legend(categories, labels)
+    marks = [(category.name, color_mark(category.color, _TEXT)) for category in shown]
+    marks += others_mark(left_out)
+    legend, legend_texts = draw_legend(marks, width=cells_width, size=_TEXT, paper=_PAPER, ink=_INK)
     note_width = text_size(note, _TEXT)[0] if note is not None else 0
-    width = max(columns * (_CELL + _GAP), legend_width, note_width) + 2 * _GAP
-    height = _GAP + rows * (_CELL + _LINE + _GAP) + 2 * _LINE
+    width = max(cells_width, legend.shape[1], note_width) + 2 * _GAP
+    legend_top = _GAP + rows * (_CELL + _LINE + _GAP)
+    height = legend_top + legend.shape[0] + _LINE
     sheet = np.full((height, width, 3), _PAPER, dtype=np.uint8)
     texts: list[tuple[tuple[int, int], str, tuple[int, int, int]]] = []
     for position, (name, cell) in enumerate(cells):
@@ -72,13 +82,10 @@ def draw_contact_sheet(
         y, x = top + (_CELL - cell.shape[0]) // 2, left + (_CELL - cell.shape[1]) // 2
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
         texts.append(((left, top + _CELL), shorten_text(name, _TEXT, _CELL), _INK))
-    legend_top, left = height - 2 * _LINE, _GAP
-    for category in categories:
-        sheet[legend_top + 3 : legend_top + 3 + _TEXT, left : left + _TEXT] = category.color
-        texts.append(((left + _TEXT + 6, legend_top), category.name, _INK))
-        left += _legend_width(category)
+    sheet[legend_top : legend_top + legend.shape[0], _GAP : _GAP + legend.shape[1]] = legend
+    texts += [((x + _GAP, y + legend_top), name, color) for (x, y), name, color in legend_texts]
     if note is not None:
-        texts.append(((_GAP, legend_top + _LINE), note, _INK))
+        texts.append(((_GAP, height - _LINE), note, _INK))
     return draw_texts(sheet, texts, _TEXT)
 
 
@@ -91,7 +98,3 @@ def _draw_cell(image: ContactSheetImage, categories: Sequence[Category]) -> NDAr
     small_ids = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
     segmentation = PanopticSegmentation(torch.from_numpy(small_ids), image.segmentation.labels)
     return draw_overlay(small, segmentation, categories, show_labels=False)
-
-
-def _legend_width(category: Category) -> int:
-    return _TEXT + 6 + text_size(category.name, _TEXT)[0] + 3 * _GAP

@@ -269,6 +269,29 @@ def test_a_step_of_training_and_an_evaluation(root: Path, compose_config: Compos
     assert torch.isfinite(torch.tensor(evaluate(evaluation).best_threshold))
 
 
+def test_pictures_of_many_classes_stay_readable(
+    root: Path, compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = 300
+
+    def add_classes(index: dict[str, Any]) -> None:
+        index["categories"] += [
+            {"id": 1000 + extra, "name": f"class {extra}", "isthing": 1} for extra in range(number - 3)
+        ]
+        for position, annotation in enumerate(index["annotations"]):
+            annotation["segments_info"][0]["category_id"] = 1000 + (number - 4) * position // NUM_IMAGES
+
+    change_index(root, add_classes)
+    small = ["image_size=64", "baselines=[]"]
+    config = compose_config("train", [*overrides(root), *ONE_STEP, *small], tmp_path / "run")
+    assert len(train(config)["trained"].category_names) == number
+    pictures = {path.name: Image.open(path).size for path in (tmp_path / "run" / "pictures").iterdir()}
+    names = ("test_000.png", "test_confusion.png", "test_curves.png", "validation_curves.png")
+    assert sorted(pictures) == sorted(names)
+    assert max(max(size) for size in pictures.values()) < 3000
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_the_files_can_have_any_name(root: Path) -> None:
     node = {
         "_target_": "modise_lightning.data.sources.coco_panoptic.reader.open_coco_panoptic",
