@@ -115,7 +115,7 @@ def _draw_legend(
     labels = [
         label
         for row in rows
-        for found in (row.target, row.prediction.panoptic, row.prediction.instances)
+        for found in (row.target, row.prediction.panoptic, best_instances(row.prediction.instances, 1, 1))
         for label in found.labels.tolist()
     ]
     shown, left_out = shown_in_legend(categories, labels)

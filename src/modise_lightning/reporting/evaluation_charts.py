@@ -78,7 +78,7 @@ def draw_confusion(confusion: Confusion, title: str) -> NDArray[np.uint8]:
     names, counts = merge_other_classes(classes, confusion.counts, chosen)
     names.append(confusion.names[-1])
     if len(chosen) < len(classes):
-        title += f"\nthe {len(chosen)} most frequent of {len(classes)} classes, the others together"
+        title += f"\nthe most frequent {len(chosen)} of {len(classes)} classes, the others together"
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 2.6 + 0.8 * len(counts)
     figure = Figure(figsize=(size + 0.6, size), dpi=_DOTS_PER_INCH, layout="constrained")

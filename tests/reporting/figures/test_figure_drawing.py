@@ -231,3 +231,40 @@ def test_an_undefined_number_is_said(table: DatasetTable, models: list[ModelReco
     data = precision_recall_data(models, thresholds=[0.5], max_detections=100, folds="average")
     data.loc[data["class"] == "benign", ["precision", "average_precision"]] = math.nan
     assert "undefined" in " ".join(words(draw_precision_recall(table, data, folds="average")))
+
+
+def test_figures_of_many_classes_stay_readable(table: DatasetTable, models: list[ModelRecords]) -> None:
+    number = 133
+    _, curves = precision_recall(table, models)
+    _, rates = froc(table, models)
+
+    def with_classes(data: pd.DataFrame, together: str) -> pd.DataFrame:
+        one = data[data["class"] == together]
+        return pd.concat([one, *(one.assign(**{"class": f"class {index}"}) for index in range(number))])
+
+    names = [f"class {index}" for index in range(number)]
+    pairs = pd.MultiIndex.from_product(
+        [[row.label for row in table.models], [*names, NO_LESION], [*names, MISSED]],
+        names=["model", "true", "predicted"],
+    ).to_frame(index=False)
+    pairs = pairs[(pairs["true"] != NO_LESION) | (pairs["predicted"] != MISSED)]
+    # The last classes are the most frequent ones.
+    rank = pairs["true"].map({name: index for index, name in enumerate(names)}).fillna(0).astype(int)
+    pairs = pairs.assign(iou_threshold=0.5, count=rank)
+    drawn = {
+        "Of 133 classes only the mean is drawn.": draw_precision_recall(
+            table, with_classes(curves, "mean over classes"), folds="average"
+        ),
+        "Of 133 classes only all together are drawn.": draw_froc(
+            table, with_classes(rates, ANY_LESION), threshold=0.1, folds="average"
+        ),
+        "The most frequent 20 of 133 classes, the others together.": draw_confusion_figure(table, pairs),
+    }
+    for note, figure in drawn.items():
+        assert max(figure.get_size_inches()) < 40
+        assert note in " ".join(" ".join(words(figure)).split())
+    panel = drawn["The most frequent 20 of 133 classes, the others together."].axes[0]
+    ticks = [label.get_text() for label in panel.get_yticklabels()]
+    assert ticks == [*names[-20:], "113 others", NO_LESION]
+    written = [int(text.get_text()) for text in panel.texts[1::2]]
+    assert sum(written) == pairs.loc[pairs["model"] == table.models[0].label, "count"].sum()

@@ -64,6 +64,8 @@ def test_a_legend_names_all_classes_or_the_most_frequent(
 def test_other_classes_are_merged_by_hand() -> None:
     counts = np.array([[5, 1, 0, 2], [0, 1, 1, 0], [0, 0, 9, 0], [3, 1, 0, 0]])
     assert most_frequent_classes(counts, most=2) == [0, 2]
+    assert most_frequent_classes(counts, most=3) == [0, 1, 2]
+    assert most_frequent_classes(np.diag([0, 0, 4, 0]), most=2) == [2]
     names, merged = merge_other_classes(["a", "b", "c"], counts, [0, 2])
     assert names == ["a", "c", "1 others"]
     assert merged.tolist() == [[5, 0, 1, 2], [0, 9, 0, 0], [0, 1, 1, 0], [3, 0, 1, 0]]

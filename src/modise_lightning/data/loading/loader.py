@@ -5,12 +5,26 @@ torch would wrap the message into its own, with the traceback of the other proce
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from modise_lightning.errors import UserError
+
+# What making a semaphore answers where no shared memory can be used.
+_NO_SHARED_MEMORY = (
+    errno.ENOENT,
+    errno.ENOSYS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+)
+# The line in which torch tells that a process found none, or was ended for want of it.
+_SHARED_MEMORY = re.compile(r"[^\n]*(shared memory|Bus error)[^\n]*")
 
 Sample = TypeVar("Sample")
 Batch = TypeVar("Batch")
@@ -56,14 +70,29 @@ class TellingLoader(DataLoader[Batch]):
     """Raises in the main process what ``TellingDataset`` and ``TellingCollate`` handed over.
 
     Raises:
-        UserError: While it is gone through.
+        UserError: While it is gone through; also where processes cannot share memory.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Give the batches."""
         mistake = None
-        batches = super().__iter__()
-        for batch in batches:
+        try:
+            batches = super().__iter__()
+        except OSError as error:
+            if not self.num_workers or error.errno not in _NO_SHARED_MEMORY:
+                raise
+            raise _cannot_share(error.strerror) from error
+        while True:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                reason = _SHARED_MEMORY.search(str(error))
+                if not self.num_workers or reason is None:
+                    raise
+                mistake = _cannot_share(reason.group())
+                break
+            if batch is None:
+                break
             if isinstance(batch, UserError):
                 mistake = batch
                 break
@@ -73,3 +102,10 @@ class TellingLoader(DataLoader[Batch]):
             self._iterator = None
             del batches
             raise mistake
+
+
+def _cannot_share(reason: str | None) -> UserError:
+    return UserError(
+        f"num_workers: the loader processes cannot share memory ({reason}). Set num_workers=0, or give the "
+        "machine more of /dev/shm (docker run --shm-size=8g)."
+    )

@@ -26,9 +26,19 @@ def available_cores() -> int:
 
 
 def start_processes(number: int) -> ProcessPoolExecutor:
-    """Make a pool of worker processes that end with this process, however it ends."""
-    # Forking is unsafe once other libraries have started threads.
-    return ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
+    """Make a pool of worker processes that end with this process, however it ends.
+
+    Raises:
+        UserError: The system has no semaphores, which are in shared memory.
+    """
+    try:
+        # Forking is unsafe once other libraries have started threads.
+        return ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
+    except (OSError, NotImplementedError) as error:
+        raise UserError(
+            f"data.preparer.num_processes: worker processes cannot be started ({error}), perhaps for want of "
+            "/dev/shm. Set data.preparer.num_processes=1."
+        ) from error
 
 
 def _end_with_parent() -> None:

@@ -78,7 +78,7 @@ def draw_confusion_figure(table: DatasetTable, data: pd.DataFrame) -> Figure:
         f"percent of each row, and counts. Column '{MISSED}': nothing was predicted; row '{NO_LESION}': "
         "false positives by predicted class."
         + (
-            f" The {len(chosen)} most frequent of {len(names)} classes, the others together."
+            f" The most frequent {len(chosen)} of {len(names)} classes, the others together."
             if len(chosen) < len(names)
             else ""
         ),

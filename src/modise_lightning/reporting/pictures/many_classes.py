@@ -34,17 +34,20 @@ def shown_in_legend(
 
 
 def most_frequent_classes(counts: NDArray[np.int64], most: int = MOST_CLASSES) -> list[int]:
-    """Choose the classes of a confusion that stay on their own.
+    """Choose the classes of a confusion that stay on their own: all, or of many the most frequent ones.
 
     Args:
         counts: (K + 1, K + 1) segments, true by predicted class; the last ones stand for nothing.
         most: How many at most.
 
     Returns:
-        The indices of those with the most true and predicted segments, rising.
+        The indices, rising; of many classes of those with the most true and predicted segments that occur.
     """
+    if len(counts) - 1 <= most:
+        return list(range(len(counts) - 1))
     frequency = counts[:-1].sum(axis=1) + counts[:, :-1].sum(axis=0)
-    return sorted(np.argsort(-frequency, kind="stable")[:most].tolist())
+    chosen = np.argsort(-frequency, kind="stable")[:most]
+    return sorted(chosen[frequency[chosen] > 0].tolist())
 
 
 def merge_other_classes(

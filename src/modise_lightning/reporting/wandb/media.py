@@ -155,7 +155,7 @@ def make_confusion_chart(confusion: Confusion) -> CustomChart:
     names, counts = merge_other_classes(classes, confusion.counts, chosen)
     title = f"pairs with IoU > {confusion.threshold:g}"
     if len(chosen) < len(classes):
-        title += f"; the {len(chosen)} most frequent of {len(classes)} classes"
+        title += f"; the most frequent {len(chosen)} of {len(classes)} classes"
     true, predicted = np.nonzero(counts)
     repeats = counts[true, predicted]
     return wandb.plot.confusion_matrix(
