@@ -229,6 +229,7 @@ def test_quick_gelu_that_the_weights_do_not_state(
         ("break tokenizer.json", "text.encoder: the tokenizer files in .* are not readable"),
         ("no model_cfg", "text.encoder: .*open_clip_config.json has no model_cfg"),
         ("no text_model_config", f"text.encoder: .*'{BIOMEDBERT}', whose config.json is needed"),
+        ("two text_model_config", "text.encoder: '.*config.json' and '.*config.json' could both be"),
         ("foreign text model", "text.encoder: .*config.json: model_type is 'foreign'"),
         ("other shapes", r"text.encoder: .* [1-9]\d* of another shape"),
         ("unknown option", "text.encoder: open_clip cannot build .*open_clip_config.json"),
@@ -253,6 +254,11 @@ def test_damaged_folder_is_one_clear_line(
             (folder / "open_clip_config.json").write_text("{}")
         case ["no", "text_model_config"]:
             bert = None
+        case ["two", _]:
+            for place in (".", "other"):
+                sub_folder = folder / place / Path(BIOMEDBERT).name
+                sub_folder.mkdir(parents=True)
+                (sub_folder / "config.json").write_text(json.dumps(TINY_BERT))
         case ["foreign", _]:
             sub_folder = folder / Path(BIOMEDBERT).name
             sub_folder.mkdir()

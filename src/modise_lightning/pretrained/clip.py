@@ -183,10 +183,15 @@ def _text_model_config(source: ClipSource, name: str, default: Mapping[str, Any]
     origin = f"{source.part}.text_model_config"
     if source.folder is not None:
         identity = Path(name).name
-        copies = [*source.folder.glob("*/config.json"), *source.folder.glob("*/*/config.json")]
-        path = next((path for path in copies if path.parent.name == identity), None)
-        if path is not None:
-            config, origin = _read_json(source.part, path), str(path)
+        found = [*source.folder.glob("*/config.json"), *source.folder.glob("*/*/config.json")]
+        paths = sorted(path for path in found if path.parent.name == identity)
+        if len(paths) > 1:
+            raise UserError(
+                f"{source.part}: '{paths[0]}' and '{paths[1]}' could both be the text tower's. "
+                "Remove one of them."
+            )
+        if paths:
+            config, origin = _read_json(source.part, paths[0]), str(paths[0])
     if config is None:
         raise UserError(
             f"{source.part}: the text tower is '{name}', whose config.json is needed. "

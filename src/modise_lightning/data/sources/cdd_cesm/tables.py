@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from modise_lightning.data.preparation.download import describe_files, list_download
+from modise_lightning.data.preparation.download import describe_files, list_download, only_file, only_files
 from modise_lightning.data.preparation.via import ViaRegion, read_via_regions
 from modise_lightning.data.preparation.workbook import read_workbook
 from modise_lightning.errors import UserError
@@ -23,6 +23,7 @@ _MODALITIES: dict[str, Modality] = {"DM": "low_energy", "CM": "subtracted", "CES
 # Three images of the release end in MLO2 or MLO_2; CESM is what the sheet calls CM.
 _IMAGE_NAME = re.compile(r"P0*(\d{1,9})_([LR])_(DM|CM|CESM)_(CC|MLO)(_?\d{1,3})?", re.IGNORECASE)
 _JPEG_SUFFIX = re.compile(r"\s*\.jpe?g$", re.IGNORECASE)
+_RELEASE = re.compile(r"v(\d{1,3})$", re.IGNORECASE)
 _SHEET_NAME = "radiologymanualannotations"
 _REGIONS_NAME = "radiologyhanddrawnsegmentations"
 
@@ -116,7 +117,7 @@ def find_files(raw: str | None) -> DownloadFiles:
     regions = _find_table(
         folder, files, _REGIONS_NAME, (".csv",), "Radiology_hand_drawn_segmentations_v2.csv"
     )
-    images: dict[ImageName, Path] = {}
+    claims: list[tuple[ImageName, Path]] = []
     problems = []
     for path in files:
         if not _JPEG_SUFFIX.search(path.name):
@@ -126,12 +127,10 @@ def find_files(raw: str | None) -> DownloadFiles:
             problems.append(
                 f"{path.relative_to(folder)}: no image name of CDD-CESM (P1_L_DM_MLO.jpg); left out."
             )
-        elif name in images:
-            problems.append(
-                f"{path.relative_to(folder)}: {images[name].relative_to(folder)} is used instead."
-            )
         else:
-            images[name] = path
+            claims.append((name, path))
+    images, ambiguous = only_files(folder, claims)
+    problems += ambiguous
     if not images:
         raise UserError(
             f"data.raw: no image (P<patient>_<L|R>_<DM|CM>_<CC|MLO>.jpg) in '{folder}' or the folders in it. "
@@ -219,19 +218,25 @@ def read_regions(path: Path) -> tuple[dict[ImageName, list[ViaRegion]], list[str
 
 def _find_table(folder: Path, files: list[Path], name: str, suffixes: tuple[str, ...], shown: str) -> Path:
     """Find a table by the letters of its name; downloads spell it with spaces, hyphens or underscores."""
-    for suffix in suffixes:
-        found = [
-            path
-            for path in files
-            if path.suffix.lower() == suffix and re.sub(r"[^a-z]", "", path.stem.lower()).startswith(name)
-        ]
-        if found:
-            # Release 2 of the regions beside release 1: the last in the alphabet of the least nested ones.
-            return max(path for path in found if len(path.parts) == len(found[0].parts))
+    found = [
+        path
+        for path in files
+        if path.suffix.lower() in suffixes and re.sub(r"[^a-z]", "", path.stem.lower()).startswith(name)
+    ]
+    newest = max((_release(path) for path in found), default=1)
+    table = only_file(folder, [path for path in found if _release(path) == newest], shown)
+    if table is not None:
+        return table
     raise UserError(
         f"data.raw: no {shown} in '{folder}' or the folders in it (found {describe_files(files)}). "
         f"Download the annotations of CDD-CESM ({DOWNLOAD})."
     )
+
+
+def _release(path: Path) -> int:
+    """Read the release from a name; the regions' second one ends in ``_v2``, the first one has no number."""
+    match = _RELEASE.search(path.stem)
+    return int(match[1]) if match else 1
 
 
 def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:

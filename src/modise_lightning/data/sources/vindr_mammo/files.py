@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modise_lightning.data.preparation.download import describe_files, list_download
+from modise_lightning.data.preparation.download import describe_files, list_download, only_file, only_files
 from modise_lightning.errors import UserError
 
 URL = "https://physionet.org/content/vindr-mammo/1.0.0/"
@@ -48,31 +48,28 @@ def find_files(raw: str | None) -> DownloadFiles:
             where.
     """
     folder, files = list_download(raw, "VinDr-Mammo", DOWNLOAD)
-    findings = next((path for path in files if path.name.lower() == FINDINGS_NAME), None)
+    findings = _find_table(folder, files, FINDINGS_NAME)
     if findings is None:
         raise UserError(
             f"data.raw: no {FINDINGS_NAME} in '{folder}' or the folders in it "
             f"(found {describe_files(files)}). Download the tables of VinDr-Mammo ({DOWNLOAD})."
         )
     problems = []
-    breasts = next((path for path in files if path.name.lower() == BREASTS_NAME), None)
+    breasts = _find_table(folder, files, BREASTS_NAME)
     if breasts is None:
         problems.append(
             f"no {BREASTS_NAME} in '{folder}' or the folders in it; the images are not checked against it."
         )
-    images: dict[str, Path] = {}
-    for path in files:
-        if path.suffix.lower() not in _IMAGE_SUFFIXES:
-            continue
-        if path.stem in images:
-            problems.append(
-                f"{path.relative_to(folder)}: {images[path.stem].relative_to(folder)} is used instead."
-            )
-        else:
-            images[path.stem] = path
+    claims = ((path.stem, path) for path in files if path.suffix.lower() in _IMAGE_SUFFIXES)
+    images, ambiguous = only_files(folder, claims)
+    problems += ambiguous
     if not images:
         raise UserError(
             f"data.raw: no image (images/<study_id>/<image_id>.dicom) in '{folder}' or the folders in it. "
             f"Download the images of VinDr-Mammo ({DOWNLOAD})."
         )
     return DownloadFiles(folder, findings, breasts, images, problems)
+
+
+def _find_table(folder: Path, files: list[Path], name: str) -> Path | None:
+    return only_file(folder, [path for path in files if path.name.lower() == name], name)
