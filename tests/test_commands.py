@@ -44,6 +44,7 @@ def test_help_lists_the_choices(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["backbone=mme"], "mme"),
+        (["backbone=1.5"], "backbone=1.5: Config group override must be a string"),
         (["sed=1"], "sed"),
         (["optimizer.learning_rat=1"], "learning_rat"),
         (["optimizer.learning_rate=fast"], "optimizer.learning_rate: expected float, found 'fast'"),

@@ -80,6 +80,7 @@ def test_logs_and_warnings_spell_it_out(caplog: pytest.LogCaptureFixture) -> Non
     assert r"store '\x1b[2J' is full" in caplog.text
     assert "\x1b" not in caplog.text
     assert r"\x1b[2J" in warnings.formatwarning("\x1b[2J", UserWarning, "file.py", 1)
+    assert 900 < len(warnings.formatwarning("x" * 10**6, UserWarning, "file.py", 1)) <= 1001
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1"])

@@ -23,6 +23,14 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
         raise
 
 
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a file in UTF-8; its folder is made if it is missing.
+
+    Halves of characters, as names that are no UTF-8 and escapes in YAML give, are spelled out.
+    """
+    write_bytes_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
 def remove_unfinished_writes(path: Path) -> None:
     """Remove what a killed process left of writing a file; only where no other process writes it."""
     for found in path.parent.glob(f".{glob.escape(path.name)}.*"):

@@ -11,8 +11,9 @@ import rich.console
 from rich.segment import Segment
 from rich.text import Text
 
-from modise_lightning.visible_text import visible
+from modise_lightning.visible_text import shortened, visible
 
+_LONGEST_WARNING = 1000  # characters
 _LOUD_LOGGERS = (
     "lightning.pytorch",
     "lightning.fabric",
@@ -68,7 +69,9 @@ def make_messages_visible() -> None:
     format_warning = warnings.formatwarning
 
     def format_visibly(*arguments: Any, **keywords: Any) -> str:  # noqa: ANN401
-        return visible(format_warning(*arguments, **keywords))
+        # Libraries quote values from files, which may have any length.
+        text = visible(format_warning(*arguments, **keywords)).rstrip("\n")
+        return f"{shortened(text, _LONGEST_WARNING)}\n"
 
     warnings.formatwarning = format_visibly
 

@@ -12,6 +12,11 @@ _UNSEEN = re.compile(
 )
 
 
+def shortened(text: str, length: int) -> str:
+    """Cut what is longer than ``length`` characters, with an ellipsis as the last one."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def visible(text: str) -> str:
     r"""Spell out what is not seen or would steer a terminal, as ``\x1b`` or ``\u202e``."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

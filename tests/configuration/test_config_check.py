@@ -111,6 +111,20 @@ def test_settings_at_the_top_have_types_and_ranges(key: str, value: object, mess
         check_config(config)
 
 
+@pytest.mark.parametrize("value", ["x", 3, True, [1]])
+@pytest.mark.parametrize("group", ["clip_head", "data", "pictures", "trainer"])
+def test_a_group_is_no_single_value(group: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"^{group}: a group of settings is expected, found "):
+        check_config(OmegaConf.create({group: value}))
+
+
+@pytest.mark.parametrize("value", [3, "x", None, {"root": "a"}])
+def test_an_object_comes_from_a_target_alone(value: object) -> None:
+    node = {"_target_": "modise_lightning.data.loading.datamodule.PanopticDataModule", "dataset": value}
+    with pytest.raises(UserError, match=r"^data\.module\.dataset: expected PreparedDataset"):
+        check_config(OmegaConf.create({"data": {"module": node}}))
+
+
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "prepare"])
 def test_what_is_shipped_has_these_types(
     name: str, compose_config: Callable[..., DictConfig], tmp_path: Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import pickle
 import re
 import zipfile
@@ -284,6 +286,22 @@ def test_a_key_that_it_lacks_is_named(
     config.name, config.output_dir = "old", "somewhere"
     with pytest.raises(UserError, match=f"best.ckpt' was written by another version of .*, {message}"):
         read(config)
+
+
+@pytest.mark.parametrize("value", [False, "x", 3, [1]])
+@pytest.mark.parametrize(
+    "group", ["backbone", "captioner", "text", "criterion", "metrics", "data", "data.module", "clip_head"]
+)
+def test_a_group_that_is_a_single_value_is_named(
+    group: str, value: object, compose_config: Compose, tmp_path: Path
+) -> None:
+    config = compose_config("train", [], tmp_path)
+    config.name, config.output_dir = "old", "somewhere"
+    tree = OmegaConf.to_container(config, resolve=True)
+    *parents, last = group.split(".")
+    functools.reduce(operator.getitem, parents, tree)[last] = value  # type: ignore[index]
+    with pytest.raises(UserError, match=rf"written by another version of .*, {group}: a group of settings"):
+        read(OmegaConf.create(tree))
 
 
 def test_loading_tells_it(compose_config: Compose, tmp_path: Path) -> None:

@@ -169,8 +169,12 @@ def _clip_config(folder: Path) -> None:
 def _compose(folder: Path) -> None:
     lines = (folder / "overrides.txt").read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     try:
-        check_config(_composed([*_OVERRIDES, *filter(None, lines)]))
-    except (HydraException, OmegaConfBaseException) as error:  # Hydra and ``run_command`` print these.
+        config = _composed([*_OVERRIDES, *filter(None, lines)])
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ``run_command`` prints these.
+        raise RefusedError(str(error)) from error
+    try:
+        check_config(config)
+    except OmegaConfBaseException as error:
         raise RefusedError(str(error)) from error
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError
+from modise_lightning.console import make_messages_visible
 from modise_lightning.errors import UserError
 
 SECONDS = 15  # of the processor, so that a busy machine makes no finding
@@ -50,6 +51,7 @@ def serve(connection: Connection, kinds: Sequence[Kind], folder: Path) -> None:
     output = os.open(folder / "output.txt", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    make_messages_visible()  # as the entry points do
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _MEMORY

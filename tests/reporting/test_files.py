@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.atomic_files import write_bytes_atomically, write_text_atomically
 from modise_lightning.reporting.files import (
     write_json_atomically,
     write_png_atomically,
@@ -57,3 +57,8 @@ def test_png_holds_the_pixels(shape: tuple[int, ...], tmp_path: Path) -> None:
     write_png_atomically(tmp_path / "file.png", pixels)
     read = cv2.imread(str(tmp_path / "file.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read if len(shape) == 2 else read[..., ::-1], pixels)
+
+
+def test_half_a_character_is_spelled_out(tmp_path: Path) -> None:
+    write_text_atomically(tmp_path / "a" / "b.csv", "\ud800,ä\udcff\n")
+    assert (tmp_path / "a" / "b.csv").read_text(encoding="utf-8") == "\\ud800,ä\\udcff\n"

@@ -71,7 +71,11 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     end_by_exception()
     register_menu()
 
+    is_composed = False
+
     def guarded(config: DictConfig) -> None:
+        nonlocal is_composed
+        is_composed = True
         # Later, so that --help is quick.
         from modise_lightning.configuration.ownership import own_output_folder
 
@@ -101,6 +105,11 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     except CompactHydraException as error:
         # A setting or choice that does not exist; Hydra's message says in several lines what there is.
         sys.exit("\n".join(visible(str(part)) for part in (error, error.__cause__) if part is not None))
+    except ValueError as error:
+        if is_composed:
+            raise
+        _tell(f"{' '.join(sys.argv[1:])}: {error}.")  # a choice that is a number, which Hydra takes for none
+        sys.exit(1)
     except (UserError, OmegaConfBaseException):
         sys.exit(1)  # of a job of a multirun, which has told it
     except OSError as error:

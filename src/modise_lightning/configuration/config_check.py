@@ -10,7 +10,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from modise_lightning.configuration.top_level_settings import check_top_level
 from modise_lightning.errors import UserError
@@ -45,6 +45,8 @@ def check_parts(config: DictConfig, parts: Sequence[str], added: Mapping[str, Co
         node = OmegaConf.select(config, part)
         if node is None:
             raise UserError(f"{part}: missing.")
+        if not isinstance(node, DictConfig):
+            raise UserError(f"{part}: a group of settings is expected, found {node!r}.")
         _walk(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), part, added)
 
 
@@ -114,6 +116,8 @@ def _check_type(value: object, hint: Any, path: str) -> None:  # noqa: ANN401 (a
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
         return
+    except PydanticUserError as error:  # A dataclass, which only a _target_ makes.
+        raise UserError(f"{path}: expected {hint.__name__} (a _target_), found {value!r}.") from error
     expected = getattr(hint, "__name__", None) if inspect.isclass(hint) else None
     if typing.get_origin(hint) is typing.Annotated:
         expected = getattr(typing.get_args(hint)[0], "__name__", None)

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from modise_lightning.configuration.config_check import check_parts
 from modise_lightning.configuration.moved_targets import with_present_targets
 from modise_lightning.configuration.stored_targets import may_be_built
+from modise_lightning.configuration.top_level_settings import check_top_level
 from modise_lightning.errors import UserError
 
 _PARTS = (
@@ -89,6 +90,7 @@ def read_stored_config(
     _check_expansion(path, config)
     try:
         _check_targets(path, config, trusted_targets, resolve=True)
+        check_top_level(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
         check_parts(config, _PARTS, _ADDED)
     except _ForbiddenError:
         raise

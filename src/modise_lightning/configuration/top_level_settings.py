@@ -93,8 +93,10 @@ def check_top_level(config: Mapping[str, Any]) -> None:
 
 def _select(config: Mapping[str, Any], key: str, default: object = None) -> Any:  # noqa: ANN401 (any setting)
     node: Any = config
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
+    for depth, part in enumerate(parts := key.split(".")):
+        if node is not None and not isinstance(node, Mapping):
+            raise UserError(f"{'.'.join(parts[:depth])}: a group of settings is expected, found {node!r}.")
+        if node is None or part not in node:
             return default
         node = node[part]
     return node

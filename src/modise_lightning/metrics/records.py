@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.atomic_files import write_text_atomically
 from modise_lightning.csv_cells import guard_cell, unguard_cell
 from modise_lightning.errors import UserError
 from modise_lightning.regular_files import check_regular
@@ -114,9 +114,7 @@ def write_records(folder: Path, records: EvaluationRecords) -> None:
         for column, kind in _COLUMNS[name].items():
             if kind == "text":
                 table[column] = table[column].map(guard_cell)
-        write_bytes_atomically(
-            folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode()
-        )
+        write_text_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_records(folder: Path) -> EvaluationRecords:

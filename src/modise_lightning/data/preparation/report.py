@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.atomic_files import write_text_atomically
 
 REPORT_FILE = "report.json"
 
@@ -54,7 +54,7 @@ def write_report(report: PreparationReport, folder: Path) -> Path:
         The file.
     """
     path = folder / REPORT_FILE
-    write_bytes_atomically(path, report.to_json().encode())
+    write_text_atomically(path, report.to_json())
     return path
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from modise_lightning.atomic_files import write_bytes_atomically
+from modise_lightning.atomic_files import write_text_atomically
 from modise_lightning.reporting.cross_validation.csv_rows import results_csv
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.text_tables.rendering import TextTable, to_latex, to_markdown
@@ -34,7 +34,7 @@ def write_table(folder: Path, table: DatasetTable, parts: Sequence[TextTable], n
     written = []
     for ending, content in contents.items():
         path = folder / f"{name}.{ending}"
-        write_bytes_atomically(path, content.encode())
+        write_text_atomically(path, content)
         written.append(path)
     return written
 

@@ -60,7 +60,8 @@ def write_figure(
     if data is not None:
         guarded = data.map(lambda cell: guard_cell(cell) if isinstance(cell, str) else cell)
         guarded.columns = guard_cells(data.columns)
-        contents["csv"] = guarded.to_csv(index=False, lineterminator="\n").encode()
+        text = guarded.to_csv(index=False, lineterminator="\n")
+        contents["csv"] = text.encode("utf-8", "backslashreplace")
     written = []
     for ending, content in contents.items():
         path = folder / f"{name}.{ending}"

@@ -25,9 +25,11 @@ from modise_lightning.data.sources.vindr_mammo.selection import SelectedImage
 from modise_lightning.errors import UserError
 from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
+from modise_lightning.visible_text import shortened
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
 CONVERTER_VERSION = 2
+_LONGEST_WARNING = 300  # characters; pydicom quotes values of any length
 _SMALLEST_FRACTION_INSIDE = 0.5
 _TAKEN_WHOLE = {"flat": "nothing in it is brighter than the rest", "small": "it is small for the blur"}
 
@@ -155,7 +157,8 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
 
 def _texts(warned: Sequence[warnings.WarningMessage]) -> list[str]:
     """Give each warning once, in a line."""
-    return list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in warned))
+    lines = (" ".join(str(warning.message).split()) for warning in warned)
+    return list(dict.fromkeys(shortened(line, _LONGEST_WARNING) for line in lines))
 
 
 def _bits_stored(path: Path) -> int:
