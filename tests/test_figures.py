@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from cross_validation_runs import write_chosen_run, write_crashed_run, write_measured_run
-from modise_lightning.errors import UserError
+from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.figures import figures
 
 Compose = Callable[..., DictConfig]
@@ -117,6 +117,21 @@ def test_a_wrong_setting_is_told(
     with pytest.raises(UserError, match=message):
         figures(config)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_that_fails_does_not_cost_the_others(
+    compose_config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_measured_run(tmp_path / "run", "m", 0, 0, num_folds=1)
+    choice = "figures=[qualitative_grid,threshold_ablation]"
+    config = compose_config("figures", [f"runs={tmp_path}", choice, "formats=[svg]"], tmp_path / "out")
+    with pytest.raises(PartlyDoneError, match=r"left out: qualitative_grid .*2 files are written"):
+        figures(config)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "phantom_threshold_ablation.csv",
+        "phantom_threshold_ablation.svg",
+    ]
+    assert "the picture 'qualitative_grid of phantom' is left out" in capsys.readouterr().err
 
 
 def test_runs_without_records_have_an_ablation_only(compose_config: Compose, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import DictConfig
 
 from cross_validation_runs import write_chosen_run, write_measured_run
-from modise_lightning.errors import UserError
+from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.metrics.records import read_records
 from modise_lightning.report import report
 from modise_lightning.train import train
@@ -70,9 +70,9 @@ def test_trained_folds_become_a_report(
     index = json.loads((moved / "panoptic.json").read_text())
     index["info"]["description"] = "prepared again"
     (moved / "panoptic.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"tested on .*; set gallery\.overrides\.data\.root"):
+    with pytest.raises(PartlyDoneError, match=r"tested on .*; set gallery\.overrides\.data\.root"):
         report(compose_config("report", [*single, override], tmp_path / "none"))
-    assert not (tmp_path / "none").exists()
+    assert not gallery_names(tmp_path / "none" / "report.html")
 
 
 def test_datasets_do_not_mix(compose_config: Compose, tmp_path: Path) -> None:
@@ -85,6 +85,17 @@ def test_datasets_do_not_mix(compose_config: Compose, tmp_path: Path) -> None:
     assert ["phantom" in page for page in pages] == [False, True]
     assert ["Synthetic" in page for page in pages] == [False, True]
     assert all("it has no checkpoint" in page for page in pages)
+
+
+def test_pictures_that_fail_do_not_cost_the_tables(compose_config: Compose, tmp_path: Path) -> None:
+    write_measured_run(tmp_path / "run", "m", 0, 0, num_folds=1)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
+    config = compose_config("report", [f"runs={tmp_path}", *LIGHT], tmp_path / "out")
+    with pytest.raises(PartlyDoneError, match=r"left out: images of m \(checkpoint: .*best\.ckpt"):
+        report(config)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Panoptic, recognition and segmentation quality" in page
 
 
 def test_results_alone_make_a_report(compose_config: Compose, tmp_path: Path) -> None:

@@ -31,11 +31,13 @@ def figures(config: DictConfig) -> list[Path]:
 
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.errors import PartlyDoneError
     from modise_lightning.reporting.cross_validation.files import file_names
     from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.figures.all_figures import make_figures
     from modise_lightning.reporting.figures.files import write_figure
     from modise_lightning.reporting.figures.settings import FigureSettings
+    from modise_lightning.reporting.pictures.attempt import attempt_picture
 
     quieten_libraries()
     check_config(config)
@@ -55,18 +57,22 @@ def figures(config: DictConfig) -> list[Path]:
         )
 
     console = Console(soft_wrap=True, highlight=False)
-    written: list[Path] = []
+    folder, written, left_out = Path(settings.output_dir), list[Path](), list[str]()
     for table, name in zip(tables, file_names(tables), strict=True):
         rows = ", ".join(f"{row.label} ({len(row.runs)}/{len(table.folds)} folds)" for row in table.models)
         console.print(f"{table.dataset}{', SYNTHETIC' if table.synthetic else ''}: {rows}")
         for note in table.notes:
             console.print(f"  {note}", markup=False)
-        for made in make_figures(table, settings, predict):
-            files = write_figure(
-                Path(settings.output_dir), f"{name}_{made.name}", made.figure, made.data, settings.formats
-            )
-            console.print(f"written: {', '.join(map(str, files))}", markup=False)
-            written += files
+        for figure, make in make_figures(table, settings, predict):
+            with attempt_picture(f"{figure} of {table.dataset}", left_out):
+                for made in make():
+                    files = write_figure(
+                        folder, f"{name}_{made.name}", made.figure, made.data, settings.formats
+                    )
+                    console.print(f"written: {', '.join(map(str, files))}", markup=False)
+                    written += files
+    if left_out:
+        raise PartlyDoneError(f"figures: left out: {'; '.join(left_out)}. {len(written)} files are written.")
     return written
 
 

@@ -31,9 +31,10 @@ def report(config: DictConfig) -> list[Path]:
     from omegaconf import OmegaConf
     from rich.progress import track
 
-    from modise_lightning.atomic_files import write_bytes_atomically
+    from modise_lightning.atomic_files import write_text_atomically
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.errors import PartlyDoneError
     from modise_lightning.reporting.cross_validation.files import file_names
     from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.html_report.page import make_report, render_report
@@ -63,14 +64,17 @@ def report(config: DictConfig) -> list[Path]:
         rows = track(stream.rows, "predicting", len(image_ids), console=console, transient=True)
         return replace(stream, rows=iter(rows))
 
-    written = []
+    written, left_out = list[Path](), list[str]()
     for table, name in zip(tables, file_names(tables), strict=True):
-        page = render_report(make_report(table, settings, predict)).encode()
+        made = make_report(table, settings, predict)
+        left_out += made.left_out
         # A dataset a file: datasets never mix.
         path = Path(settings.output_dir) / ("report.html" if len(tables) == 1 else f"report_{name}.html")
-        write_bytes_atomically(path, page)
-        console.print(f"written: {path} ({len(page) / 1e6:.1f} MB)", markup=False)
+        write_text_atomically(path, render_report(made))
+        console.print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)", markup=False)
         written.append(path)
+    if left_out:
+        raise PartlyDoneError(f"report: left out: {'; '.join(left_out)}. The pages have all else.")
     return written
 
 

@@ -45,6 +45,8 @@ def owner_of(folder: Path) -> Iterator[subprocess.Popen[str]]:
 )
 def test_a_second_run_in_a_folder_is_refused_in_one_line(command: str, tmp_path: Path) -> None:
     name, *overrides = command.split()
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("of: the owner")
     with owner_of(tmp_path) as owner:
         done = subprocess.run(
             [sys.executable, "-m", f"modise_lightning.{name}", f"hydra.run.dir={tmp_path}", *overrides],
@@ -58,6 +60,7 @@ def test_a_second_run_in_a_folder_is_refused_in_one_line(command: str, tmp_path:
         f"error: output_dir: '{tmp_path}' belongs to process {owner.pid} on host {socket.gethostname()!r}, "
         "which is still running. Wait for its end, or give another folder with hydra.run.dir=...\n"
     )
+    assert (tmp_path / ".hydra" / "config.yaml").read_text() == "of: the owner"
 
 
 @pytest.mark.parametrize("end", ["it ends", "it is killed"])

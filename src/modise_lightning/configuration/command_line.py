@@ -16,7 +16,7 @@ import hydra.utils
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from modise_lightning.configuration.help_menu import register_menu
@@ -77,13 +77,15 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
         nonlocal is_composed
         is_composed = True
         # Later, so that --help is quick.
-        from modise_lightning.configuration.ownership import own_output_folder
+        from modise_lightning.configuration.ownership import is_first_process, own_output_folder
 
         folder = config.get("output_dir")
         # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
         is_owned = config_name != "prepare" and isinstance(folder, str)
         try:
             with own_output_folder(Path(folder)) if is_owned else nullcontext():
+                if is_first_process():
+                    _keep_configuration(config)
                 task(config)
         except (UserError, OmegaConfBaseException) as error:
             _tell(str(error))
@@ -125,6 +127,21 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             raise
         _tell("interrupted.")
         sys.exit(INTERRUPTED)
+
+
+def _keep_configuration(config: DictConfig) -> None:
+    """Write what Hydra would write into ``.hydra``, but only after the folder was found to be free."""
+    from modise_lightning.atomic_files import write_text_atomically
+
+    hydra_config = HydraConfig.get()
+    contents = {
+        "config": config,
+        "hydra": OmegaConf.create({"hydra": hydra_config}),
+        "overrides": hydra_config.overrides.task,
+    }
+    for name, content in contents.items():
+        path = Path(hydra_config.runtime.output_dir, ".hydra", f"{name}.yaml")
+        write_text_atomically(path, OmegaConf.to_yaml(content))
 
 
 def _tell(message: str) -> None:

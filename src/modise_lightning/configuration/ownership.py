@@ -38,6 +38,11 @@ _RANKS = (
 _MOST_SECONDS_NAMELESS = 1.0
 
 
+def is_first_process() -> bool:
+    """Whether this is the first process of a training, or the only one."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
 @contextmanager
 def wait_to_own(folder: Path, purpose: str) -> Iterator[None]:
     """Own a folder, after whoever owns it now.
@@ -70,7 +75,7 @@ def own_output_folder(folder: Path) -> Iterator[None]:
     Raises:
         UserError: Another process owns it; names the process and its host.
     """
-    if any(os.environ.get(name, "0") != "0" for name in _RANKS):
+    if not is_first_process():
         yield
         return
     lock = folder / ".run.lock"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -53,8 +54,10 @@ class MadeFigure:
 Predict = Callable[[FinishedRun, Sequence[int]], PredictedImages]
 
 
-def make_figures(table: DatasetTable, settings: FigureSettings, predict: Predict) -> Iterator[MadeFigure]:
-    """Make the figures one after another.
+def make_figures(
+    table: DatasetTable, settings: FigureSettings, predict: Predict
+) -> Iterator[tuple[str, Callable[[], list[MadeFigure]]]]:
+    """Give each chosen figure's name and what makes it, so that one that fails does not cost the others.
 
     Args:
         table: Of one dataset.
@@ -62,19 +65,26 @@ def make_figures(table: DatasetTable, settings: FigureSettings, predict: Predict
         predict: Runs a checkpoint, for the qualitative grids.
 
     Raises:
-        UserError: A run has no records, or damaged ones, or no checkpoint where one is needed.
+        UserError: A run has no records, or damaged ones.
     """
     needs_records = set(settings.figures) - {"threshold_ablation"}
     models = read_models(table.models) if needs_records else []
-    for name in dict.fromkeys(settings.figures):
+
+    def make(name: str) -> list[MadeFigure]:
         if name == "qualitative_grid":
             made = _qualitative_grids(table, models, settings.qualitative_grid, predict)
         else:
             made = [make_curves(name, table, models, settings)]
-        for each in made:
-            data = each.data.assign(dataset=table.dataset, synthetic=table.synthetic)
-            first = ["dataset", "synthetic"]
-            yield MadeFigure(each.name, each.figure, data[[*first, *data.columns.drop(first)]])
+        return [replace(each, data=_with_origin(each.data, table)) for each in made]
+
+    for name in dict.fromkeys(settings.figures):
+        yield name, partial(make, name)
+
+
+def _with_origin(data: pd.DataFrame, table: DatasetTable) -> pd.DataFrame:
+    first = ["dataset", "synthetic"]
+    data = data.assign(dataset=table.dataset, synthetic=table.synthetic)
+    return data[[*first, *data.columns.drop(first)]]
 
 
 def make_curves(

@@ -21,6 +21,7 @@ from modise_lightning.reporting.html_report.data_uri import figure_uri
 from modise_lightning.reporting.html_report.gallery import Gallery, Predict, make_gallery
 from modise_lightning.reporting.html_report.result_tables import report_tables
 from modise_lightning.reporting.html_report.settings import ReportSettings
+from modise_lightning.reporting.pictures.attempt import attempt_picture
 from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.reporting.text_tables.rendering import TextTable
 
@@ -56,12 +57,14 @@ class Report:
         tables: Results, and their comparison.
         charts: Curves.
         galleries: One a trained model; none where no pictures are wanted.
+        left_out: Charts and galleries that could not be made, and why.
     """
 
     table: DatasetTable
     tables: list[TextTable]
     charts: list[Chart]
     galleries: list[Gallery]
+    left_out: list[str]
 
 
 def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict) -> Report:
@@ -73,18 +76,21 @@ def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict)
         predict: Runs a checkpoint, for the galleries.
 
     Raises:
-        UserError: A run has no records, or damaged ones, or its dataset is no longer there.
+        UserError: A run has no records, or damaged ones.
     """
     needs_records = set(settings.figures) - {"threshold_ablation"}
     records = read_models(table.models) if needs_records else []
-    charts = [
-        Chart(_CHART_TITLES[name], figure_uri(make_curves(name, table, records, settings).figure))
-        for name in dict.fromkeys(settings.figures)
-    ]
+    charts, galleries, left_out = list[Chart](), list[Gallery](), list[str]()
+    for name in dict.fromkeys(settings.figures):
+        with attempt_picture(f"{name} of {table.dataset}", left_out):
+            picture = figure_uri(make_curves(name, table, records, settings).figure)
+            charts.append(Chart(_CHART_TITLES[name], picture))
     # Baselines have no checkpoint.
     trained = [row for row in table.models if row.model == "trained"] if settings.gallery.max_images else []
-    galleries = [make_gallery(row, settings.gallery, predict) for row in trained]
-    return Report(table, report_tables(table, settings.comparison), charts, galleries)
+    for row in trained:
+        with attempt_picture(f"images of {row.label}", left_out):
+            galleries.append(make_gallery(row, settings.gallery, predict))
+    return Report(table, report_tables(table, settings.comparison), charts, galleries, left_out)
 
 
 def render_report(report: Report) -> str:
