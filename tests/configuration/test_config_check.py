@@ -1,5 +1,6 @@
 """Mistakes in a configuration are told before anything is built."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from modise_lightning.configuration.assembly import build_segmenter
 from modise_lightning.configuration.config_check import check_config
 from modise_lightning.errors import UserError
 
@@ -116,6 +118,69 @@ def test_settings_at_the_top_have_types_and_ranges(key: str, value: object, mess
 def test_a_group_is_no_single_value(group: str, value: object) -> None:
     with pytest.raises(UserError, match=f"^{group}: a group of settings is expected, found "):
         check_config(OmegaConf.create({group: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("backbone.projection_channels", [0, -1, 0.5]),
+        ("backbone.bottleneck_channels", [0, -1]),
+        ("backbone.normalization_groups", [0, -1]),
+        ("backbone.learning_rate_multiplier", [-1, math.inf, math.nan]),
+        ("text.classifier.mask_embedding_channels", [0, -1]),
+        ("text.classifier.num_layers", [0, -1]),
+        ("text.classifier.temperature", [0, -1, math.inf]),
+        ("text.classifier.maximum_scale", [0, -1]),
+        *(
+            (f"mask_generator.{name}", [0, -1])
+            for name in (
+                "hidden_channels",
+                "num_queries",
+                "num_heads",
+                "pixel_decoder_layers",
+                "pixel_decoder_feedforward",
+                "decoder_layers",
+                "decoder_feedforward",
+            )
+        ),
+        ("mask_generator.dropout", [-0.1, 1]),
+        ("metrics.max_detections", [0, -1]),
+        ("metrics.best_threshold_limit", [0, -1, 7]),
+        ("data.module.size_multiple", [0, -1]),
+        ("data.module.train_transform.brightness", [-1, math.nan]),
+        ("data.module.train_transform.contrast", [-1]),
+        ("data.module.train_transform.padding_value", [-1, 7]),
+        ("data.module.evaluation_transform.longer_side", [0, -1]),
+        ("data.module.evaluation_transform.shorter_side", [0, -1]),
+    ],
+)
+def test_no_size_or_weight_is_outside_of_its_range(
+    key: str, values: list[float], compose_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = compose_config("train", [], tmp_path)
+    for value in values:
+        OmegaConf.update(config, key, value)
+        with pytest.raises(UserError, match=f"^{re.escape(key)}: expected .* found {re.escape(str(value))} "):
+            check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mask_generator.hidden_channels=48", r"a multiple of 32 \(.*num_heads=4.*\), found 48"),
+        ("mask_generator.num_heads=3", r"mask_generator.hidden_channels: .* multiple of 96 .*, found 64"),
+        ("backbone.projection_channels=68", r"normalization_groups=8, found 68"),
+        ("backbone.bottleneck_channels=4", r"backbone.bottleneck_channels: .*, found 4"),
+    ],
+)
+def test_sizes_fit_together(
+    override: str, message: str, compose_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    categories = "data.categories=[{name:a,prompts:[a],isthing:true,color:[1,2,3]}]"
+    config = compose_config("train", [override, categories], tmp_path)
+    check_config(config)
+    with pytest.raises(UserError, match=message):
+        build_segmenter(config)
 
 
 @pytest.mark.parametrize("value", [3, "x", None, {"root": "a"}])

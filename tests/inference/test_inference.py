@@ -391,3 +391,7 @@ def test_the_borders_of_the_panoptic_rules() -> None:
     assert not found.segment_ids[1:].any()
     at_the_threshold = panoptic_segmentation(torch.tensor([[0.5], [0.75]]), masks, isthing, 0.5)
     assert at_the_threshold.segment_ids[0].tolist() == [1, 0, 0, 0, 0]
+    # Of a mask of five pixels, two of which equal the threshold, three are won: too few.
+    first[0], second[0] = torch.tensor([0.9, 0.9, 0.9, 0.5, 0.5]), torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])
+    lost = panoptic_segmentation(torch.tensor([[0.75], [0.75]]), torch.stack([first, second]), isthing, 0.5)
+    assert lost.segment_ids[0].tolist() == [0, 0, 0, 1, 1]

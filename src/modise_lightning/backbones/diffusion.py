@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from modise_lightning.backbones.backbone import Backbone
@@ -49,16 +51,16 @@ class DiffusionBackbone(Backbone):
         alphas_cumprod: Tensor,
         timesteps: Sequence[int],
         noise_seed: int,
-        projection_channels: int,
-        bottleneck_channels: int,
-        normalization_groups: int,
+        projection_channels: PositiveInt,
+        bottleneck_channels: PositiveInt,
+        normalization_groups: PositiveInt,
         identity_shortcut: bool,
         window_size: int | None,
         enlarge_small_images: bool,
         max_windows: int | None,
         gradient_checkpointing: bool,
         execution: FrozenExecution,
-        learning_rate_multiplier: float,
+        learning_rate_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)],
         feature_store: FeatureStore | None = None,
     ) -> None:
         """Take over and freeze the diffusion model, and build the projections.
@@ -93,6 +95,15 @@ class DiffusionBackbone(Backbone):
             raise UserError(f"backbone.window_size: expected a multiple of 32 or null, found {window_size}.")
         if max_windows is not None and max_windows < 1:
             raise UserError(f"backbone.max_windows: expected at least 1 or null, found {max_windows}.")
+        for name, channels in (
+            ("projection_channels", projection_channels),
+            ("bottleneck_channels", bottleneck_channels),
+        ):
+            if channels % normalization_groups:
+                raise UserError(
+                    f"backbone.{name}: expected a multiple of backbone.normalization_groups="
+                    f"{normalization_groups}, found {channels}."
+                )
         self.unet = TruncatedUnet(unet, gradient_checkpointing=gradient_checkpointing)
         self.vae = TruncatedVae(vae)
         self.execution = execution

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -57,9 +58,9 @@ def load_diffusion_backbone(
     architecture: Mapping[str, Mapping[str, Any]],
     timesteps: Sequence[int],
     noise_seed: int,
-    projection_channels: int,
-    bottleneck_channels: int,
-    normalization_groups: int,
+    projection_channels: PositiveInt,
+    bottleneck_channels: PositiveInt,
+    normalization_groups: PositiveInt,
     identity_shortcut: bool,
     window_size: int | None,
     enlarge_small_images: bool,
@@ -68,7 +69,7 @@ def load_diffusion_backbone(
     frozen_precision: FrozenPrecision,
     channels_last: bool,
     compile: CompileBackend | None,
-    learning_rate_multiplier: float,
+    learning_rate_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)],
     compiled_parts: Sequence[FrozenPart] = ("vae", "unet"),
     feature_store: FeatureStore | None = None,
 ) -> DiffusionBackbone:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import SwinBackbone as TransformersSwin
 from transformers import SwinConfig
@@ -35,7 +36,12 @@ class SwinBackbone(Backbone):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, swin: TransformersSwin, learning_rate_multiplier: float) -> None:
+    def __init__(
+        self,
+        *,
+        swin: TransformersSwin,
+        learning_rate_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+    ) -> None:
         """Take over a Swin transformer.
 
         Args:
@@ -74,7 +80,7 @@ def load_swin_backbone(
     seed: int,
     architecture: Mapping[str, Any],
     drop_path_rate: float,
-    learning_rate_multiplier: float,
+    learning_rate_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)],
 ) -> SwinBackbone:
     """Build a Swin backbone.
 

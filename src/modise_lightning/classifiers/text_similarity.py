@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.ops import MLP
@@ -31,10 +33,10 @@ class TextSimilarityClassifier(nn.Module):
         prompt_categories: Tensor,
         null_embedding: Tensor,
         hidden_channels: int,
-        mask_embedding_channels: int,
-        num_layers: int,
-        temperature: float,
-        maximum_scale: float,
+        mask_embedding_channels: PositiveInt,
+        num_layers: PositiveInt,
+        temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)],
+        maximum_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)],
     ) -> None:
         """Build the trained layers and keep the text embeddings, so that a checkpoint needs no text encoder.
 

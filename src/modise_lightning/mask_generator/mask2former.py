@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPreTrainedModel
 
+from modise_lightning.errors import UserError
 from modise_lightning.mask_generator.initialization import initialize_as_original
 from modise_lightning.mask_generator.pixel_decoder import PixelDecoder
 from modise_lightning.mask_generator.pretrained import start_from_published
 from modise_lightning.mask_generator.transformer_decoder import TransformerDecoder
 from modise_lightning.pretrained.weights import locate
 from modise_lightning.structures import FeaturePyramid, MaskGeneratorOutput
+
+_GROUPS = 32  # of channels that the pixel decoder normalises together (Mask2Former)
 
 
 class _Decoders(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
@@ -39,15 +44,15 @@ class Mask2FormerMaskGenerator(nn.Module):
         self,
         *,
         feature_channels: Sequence[int],
-        hidden_channels: int,
-        num_queries: int,
-        num_heads: int,
-        pixel_decoder_layers: int,
-        pixel_decoder_feedforward: int,
-        decoder_layers: int,
-        decoder_feedforward: int,
+        hidden_channels: PositiveInt,
+        num_queries: PositiveInt,
+        num_heads: PositiveInt,
+        pixel_decoder_layers: PositiveInt,
+        pixel_decoder_feedforward: PositiveInt,
+        decoder_layers: PositiveInt,
+        decoder_feedforward: PositiveInt,
         pre_norm: bool,
-        dropout: float,
+        dropout: Annotated[float, Field(ge=0, lt=1)],
         initialization: Literal["original", "transformers"],
         full_precision_pixel_decoder: bool,
         weights: str,
@@ -74,9 +79,16 @@ class Mask2FormerMaskGenerator(nn.Module):
             files: File name patterns that ``hub`` downloads.
 
         Raises:
-            UserError: The weights are missing or are not a Mask2Former's of these sizes.
+            UserError: The sizes do not fit together, or the weights are missing or are not a Mask2Former's of
+                these sizes.
         """
         super().__init__()
+        multiple = math.lcm(_GROUPS, num_heads)
+        if hidden_channels % multiple:
+            raise UserError(
+                f"mask_generator.hidden_channels: expected a multiple of {multiple} ({_GROUPS} groups of "
+                f"channels are normalised, num_heads={num_heads} share them), found {hidden_channels}."
+            )
         config = Mask2FormerConfig(
             feature_size=hidden_channels,
             mask_feature_size=hidden_channels,

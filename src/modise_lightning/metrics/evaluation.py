@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
@@ -118,8 +119,8 @@ class SegmentationMetrics(nn.Module):
         isthing: Sequence[bool],
         thresholds: Sequence[float],
         matching: Matching,
-        best_threshold_limit: float,
-        max_detections: int,
+        best_threshold_limit: Annotated[float, Field(gt=0, le=1)],
+        max_detections: PositiveInt,
         dice_reduction: Literal["pooled", "by_image"],
         fixed_thresholds: Sequence[float] = (),
     ) -> None:

@@ -12,6 +12,7 @@ import cv2
 import lightning
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -45,7 +46,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         evaluation_batch_size: int,
         num_workers: int,
         pin_memory: bool,
-        size_multiple: int,
+        size_multiple: PositiveInt,
         seed: int,
     ) -> None:
         """Split the dataset.

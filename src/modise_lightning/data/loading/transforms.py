@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from modise_lightning.data.images.background import find_breast
@@ -26,10 +27,10 @@ class TrainTransform:
         crop_size: int,
         scale_range: tuple[float, float],
         flip_probability: float,
-        brightness: float,
-        contrast: float,
+        brightness: Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)],
         trim_background: bool,
-        padding_value: float,
+        padding_value: Annotated[float, Field(ge=0, le=1)],
         keep_emptied_segments: bool,
     ) -> None:
         """Set the ranges.
@@ -130,8 +131,8 @@ class EvaluationTransform:
         self,
         *,
         image_size: int | None,
-        shorter_side: float | None,
-        longer_side: float,
+        shorter_side: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        longer_side: Annotated[float, Field(gt=0, allow_inf_nan=False)],
         trim_background: bool,
     ) -> None:
         """Set the size.

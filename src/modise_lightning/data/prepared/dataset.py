@@ -175,7 +175,9 @@ class PreparedDataset:
         self._check_size(path, size[::-1] if orientation in (5, 6, 7, 8) else size, record)
         if mode != "RGB":
             raise UserError(f"data: the id map '{path}' is a {mode} image, COCO's are RGB.")
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        # From memory: OpenCV crashes on a path that is no UTF-8.
+        stored = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(stored, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise UserError(f"data: the id map '{path}' is damaged. Prepare the dataset again.")
         pixels = np.ascontiguousarray(upright(pixels, orientation))

@@ -177,8 +177,10 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
         make(root).prepare()
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
+    (tmp_path / ".phantom.unfinished.x" / "phantom").mkdir(parents=True)  # as a killed process leaves it
     make(root).prepare()
     assert (root / "panoptic.json").is_file()
+    assert list(tmp_path.iterdir()) == [root]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from modise_lightning.atomic_files import remove_unfinished_writes
 from modise_lightning.console import Console
 from modise_lightning.data.preparation.folds import assign_folds
 from modise_lightning.data.preparation.report import PreparationReport, write_report
@@ -184,7 +185,9 @@ class PhantomPreparer:
     def _generate(self) -> None:
         """Generate everything beside the final folder, then move it there, so that it is whole or absent."""
         self._root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._root.parent, prefix=f".{self._root.name}-") as scratch:
+        unfinished = self._root.with_name(f"{self._root.name}.unfinished")
+        remove_unfinished_writes(unfinished)
+        with tempfile.TemporaryDirectory(dir=self._root.parent, prefix=f".{unfinished.name}.") as scratch:
             folder = Path(scratch) / self._root.name
             folder.mkdir()
             seeds = np.random.SeedSequence(self._seed).spawn(self._num_patients)
