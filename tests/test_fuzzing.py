@@ -17,14 +17,21 @@ from fuzzing.worker import Outcome
 from modise_lightning.errors import UserError
 
 
-def test_no_reader_fails_on_a_few_mutated_files_of_each_kind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cases", "kinds"),
+    [
+        (
+            "14",
+            "via sheet vindr prepared-index prepared-folds coco journal categories results records run- "
+            "feature safetensors pickled weights-config overrides",
+        ),
+        ("6", "png jpeg tiff dicom prepared-id-map prepared-image checkpoint stored-config"),
+    ],
+    ids=["small files", "images and checkpoints"],
+)
+def test_no_reader_fails_on_a_few_mutated_files_of_each_kind(cases: str, kinds: str, tmp_path: Path) -> None:
     """In a process of its own, whose memory is its own too; valid files are among them."""
-    # Image files and checkpoints are left to the long runs.
-    kinds = (
-        "via sheet vindr prepared-index prepared-folds coco journal categories results records run- feature"
-    )
-    kinds += " safetensors pickled weights-config overrides"
-    command = [sys.executable, "-m", "fuzzing", "--seconds", "600", "--seed", "7", "--cases", "14"]
+    command = [sys.executable, "-m", "fuzzing", "--seconds", "600", "--seed", "7", "--cases", cases]
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
     ended = subprocess.run(
         [*command, "--save", str(tmp_path), "--kinds", *kinds.split()],

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     wanted = [options.replay[1]] if options.replay else options.kinds or [""]
     save = options.save.resolve()
+    # A forked worker would wait for ever for the threads that its parent's OpenMP had.
+    torch.set_num_threads(1)
     with temporary_folder() as name:
         kinds = [kind for kind in all_kinds(Path(name)) if kind.name.startswith(tuple(wanted))]
         if not kinds:

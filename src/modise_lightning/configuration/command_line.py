@@ -92,6 +92,14 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             sys.exit(error.exit_code if isinstance(error, UserError) else 1)
+        except UnicodeEncodeError as error:  # of a library that takes UTF-8 alone, such as TensorBoard
+            name = visible(error.object)[:200]
+            _tell(
+                f"'{name}': a name that is no UTF-8, which not every part can use. Rename the folder or file."
+            )
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise UserError("a name that is no UTF-8") from error
+            sys.exit(1)
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise
