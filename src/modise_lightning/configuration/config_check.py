@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -98,9 +99,12 @@ def _find_target(name: str, path: str) -> Callable[..., Any]:
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Give the types of a function's or constructor's arguments, or none if they cannot be resolved."""
-    function = target.__init__ if inspect.isclass(target) else target
+    typed: Any = target
+    # Fields that a dataclass inherits are typed by names that its own module need not know.
+    if inspect.isclass(target) and not dataclasses.is_dataclass(target):
+        typed = target.__init__
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        return typing.get_type_hints(typed, include_extras=True)
     except NameError:  # Some libraries' hints name types that they import for type checkers only.
         return {}
 

@@ -39,38 +39,6 @@ class ConversionTask(Protocol):
 Task = TypeVar("Task", bound=ConversionTask)
 
 
-def check_preparation_values(
-    *, num_folds: int, num_processes: int | None, minimum_visible_fraction: float
-) -> None:
-    """Check the ranges of what every preparer of a download takes.
-
-    Raises:
-        UserError: Names the value that is out of its range.
-    """
-    if num_folds < 2:
-        raise UserError(f"data.preparer.num_folds: {num_folds}, but at least 2 are needed.")
-    if num_processes is not None and num_processes < 1:
-        raise UserError(f"data.preparer.num_processes: {num_processes}, but at least 1 is needed.")
-    if not 0 <= minimum_visible_fraction <= 1:
-        raise UserError(
-            f"data.preparer.minimum_visible_fraction: {minimum_visible_fraction} is not in [0, 1]."
-        )
-
-
-def check_category_names(names: Sequence[str], *, labels: str, known: Sequence[str], dataset: str) -> None:
-    """Check that configured categories are ones of the download.
-
-    Raises:
-        UserError: Names one that is not.
-    """
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UserError(
-            f"data.categories: with data.labels={labels} {dataset} has {', '.join(known)}; "
-            f"found {unknown[0]!r}."
-        )
-
-
 def hidden_pixels(images: Sequence[FinishedImage]) -> dict[str, dict[str, int]]:
     """Tell of each partly hidden segment how many pixels it had and how many are left, for the report."""
     return {
