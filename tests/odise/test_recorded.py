@@ -22,6 +22,7 @@ from modise_lightning.configuration.command_line import config_directory, instan
 from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.inference import Inference
 from modise_lightning.losses.criterion import SetCriterion
+from modise_lightning.pretrained.odise_names import ODISE
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import (
     FeaturePyramid,
@@ -30,7 +31,6 @@ from modise_lightning.structures import (
     SegmenterOutput,
 )
 from modise_lightning.training.weight_decay import decayed_parameters
-from odise.names import own_state, own_tensors
 from odise.narrow_model import EMBEDDING, ISTHING, ODISES_ORDER, PROMPT_CATEGORIES, TAPS, build
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -61,7 +61,9 @@ def step() -> Numbers:
 
 @pytest.fixture(scope="module")
 def segmenter(forward: Numbers) -> Segmenter:
-    return build(own_state(read("checkpoint")), forward["text.embeddings"])
+    translation = ODISE.translate(read("checkpoint"))
+    assert (translation.not_needed, translation.unknown) == (("criterion.empty_weight",), ())
+    return build(dict(translation.state), forward["text.embeddings"])
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +233,7 @@ def test_matching_losses_and_gradients(
     recorded = {name.removeprefix("gradient."): value for name, value in step.items() if "gradient" in name}
     assert len(recorded) == 16
     for name, expected_gradient in recorded.items():
-        for own, part in own_tensors(name, expected_gradient).items():
+        for own, part in ODISE.own_tensors(name, expected_gradient).items():
             gradient = named[own].grad
             assert gradient is not None
             assert error(gradient, part) < 5e-3, own
@@ -242,7 +244,9 @@ def test_weight_decay(segmenter: Segmenter, rule: Any) -> None:
     weights = read("checkpoint")
     recorded = json.loads((RECORDED / "optimizer.json").read_text())["weight_decay"][rule]
     expected = {
-        own: decay > 0 for name, decay in recorded.items() for own in own_tensors(name, weights[name])
+        own: decay > 0
+        for name, decay in recorded.items()
+        for own in ODISE.own_tensors(name, weights[name])
     }
     decayed = {id(parameter) for parameter in decayed_parameters(segmenter, rule)}
     assert {name: id(value) in decayed for name, value in segmenter.named_parameters()} == expected
