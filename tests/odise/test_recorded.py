@@ -244,9 +244,7 @@ def test_weight_decay(segmenter: Segmenter, rule: Any) -> None:
     weights = read("checkpoint")
     recorded = json.loads((RECORDED / "optimizer.json").read_text())["weight_decay"][rule]
     expected = {
-        own: decay > 0
-        for name, decay in recorded.items()
-        for own in ODISE.own_tensors(name, weights[name])
+        own: decay > 0 for name, decay in recorded.items() for own in ODISE.own_tensors(name, weights[name])
     }
     decayed = {id(parameter) for parameter in decayed_parameters(segmenter, rule)}
     assert {name: id(value) in decayed for name, value in segmenter.named_parameters()} == expected

@@ -24,7 +24,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
 from modise_lightning.metrics.evaluation import SegmentationMetrics
-from modise_lightning.pretrained.weights import locate
+from modise_lightning.pretrained.weights import IN_CHECKPOINT, locate
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
@@ -42,7 +42,8 @@ def check_weights(config: DictConfig) -> None:
     """
     for part in _PARTS:
         node = OmegaConf.select(config, part)
-        if node is not None and "weights" in node:
+        # A frozen part is not in checkpoints: its loader looks for a file of that name.
+        if node is not None and "weights" in node and node.weights != IN_CHECKPOINT:
             locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
     if OmegaConf.select(config, "clip_head.enabled") and config.text.encoder is None:
         raise UserError(

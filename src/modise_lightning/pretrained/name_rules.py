@@ -37,8 +37,8 @@ class NameRules:
     """How a project's names become this library's.
 
     Attributes:
-        rules: Regular expressions for the beginning of a name (or all of it) and what stands there instead; the
-            first one that matches holds.
+        rules: Regular expressions for the beginning of a name (or all of it) and what stands there instead;
+            the first one that matches holds.
         not_needed: Regular expressions for whole names of tensors that are no weights of the model.
         reshaped: By own name, how a tensor gets this library's shape.
     """

@@ -19,10 +19,14 @@ from torch.distributed.tensor import DTensor
 from modise_lightning.errors import UserError
 from modise_lightning.regular_files import check_regular
 
+# The weights of a part that is trained as a whole, when a checkpoint brings them.
+IN_CHECKPOINT = "checkpoint"
 _HUB_TIMEOUT_SECONDS = 5.0
 
 
-def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str]) -> Path | None:
+def locate(
+    *, part: str, weights: str, repository: str, patterns: Sequence[str], trained: bool = False
+) -> Path | None:
     """Find the local folder or file that holds the pretrained weights of a part.
 
     Args:
@@ -31,14 +35,16 @@ def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str])
             or the path of a local folder or file.
         repository: Published id on the Hugging Face hub.
         patterns: File name patterns of the repository that are needed.
+        trained: Whether all its weights are in checkpoints, so that ``checkpoint`` may stand for them: none
+            have to be there before.
 
     Returns:
-        An existing path, or None for ``random``.
+        An existing path, or None for ``random`` and ``checkpoint``.
 
     Raises:
         UserError: The weights are nowhere; the message says how to get them or run without.
     """
-    if weights == "random":
+    if weights == "random" or (trained and weights == IN_CHECKPOINT):
         return None
     if weights == "hub":
         return _locate_on_hub(part, repository, patterns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
+from modise_lightning.pretrained.archive_check import check_archive
 from modise_lightning.pretrained.weights import fingerprint
 
 METADATA_KEY = "modise_lightning"
@@ -88,7 +88,7 @@ def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{setting}: no file '{path}'. Runs write theirs to <run folder>/checkpoints/.")
-    _check_archive(path, setting)
+    check_archive(path, setting)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # A damaged archive makes torch raise almost anything.
@@ -133,25 +133,3 @@ class _Content(BaseModel):
 
     modise_lightning: _Metadata
     state_dict: dict[str, Tensor]
-
-
-def _check_archive(path: Path, setting: str) -> None:
-    """Check that reading takes no more memory than the file has bytes: torch never compresses.
-
-    Raises:
-        UserError: It is not the archive that torch writes, or its entries would unfold.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(
-            f"{setting}: '{path}' cannot be read safely: it is no checkpoint ({error})."
-        ) from error
-    size = path.stat().st_size
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or size < sum(
-        entry.file_size for entry in entries
-    ):
-        raise UserError(
-            f"{setting}: '{path}' cannot be read safely: its entries unfold to more than it holds."
-        )
