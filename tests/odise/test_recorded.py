@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,16 +31,9 @@ from modise_lightning.structures import (
 )
 from modise_lightning.training.weight_decay import decayed_parameters
 from odise.narrow_model import EMBEDDING, ISTHING, ODISES_ORDER, PROMPT_CATEGORIES, TAPS, build
+from odise.recorded_numbers import RECORDED, Numbers, read
 
-RECORDED = Path(__file__).parent / "recorded"
 HALF = 2e-3  # what inputs in float16 change at most, relatively (L2)
-Numbers = dict[str, Tensor]
-
-
-def read(name: str) -> Numbers:
-    with np.load(RECORDED / f"{name}.npz", allow_pickle=False) as numbers:
-        tensors = {key: torch.from_numpy(numbers[key]) for key in numbers.files}
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}
 
 
 def error(found: Tensor, expected: Tensor) -> float:

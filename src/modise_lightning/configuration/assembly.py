@@ -143,19 +143,21 @@ def _build_classifier(
     if config.text.encoder is None:
         return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
     prompts, prompt_categories = flatten_prompts(categories)
+    has_null = "null_embedding" in inspect.signature(get_object(config.text.classifier._target_)).parameters
+    embeddings: dict[str, torch.Tensor] = {}
     if text_state is None:
         encoder = instantiate(config.text.encoder)
-        text_embeddings, null_embedding = encoder(prompts), encoder([""])[0]
+        template = OmegaConf.select(config, "text.template", default="{}")
+        embeddings["text_embeddings"] = encoder(apply_template(template, prompts))
+        if has_null:
+            embeddings["null_embedding"] = encoder([""])[0]
     else:
-        text_embeddings, null_embedding = text_state["text_embeddings"], text_state["null_embedding"]
+        embeddings["text_embeddings"] = text_state["text_embeddings"]
+        if has_null:
+            embeddings["null_embedding"] = text_state["null_embedding"]
     return cast(
         nn.Module,
-        build(
-            text_embeddings=text_embeddings,
-            prompt_categories=prompt_categories,
-            null_embedding=null_embedding,
-            hidden_channels=hidden_channels,
-        ),
+        build(**embeddings, prompt_categories=prompt_categories, hidden_channels=hidden_channels),
     )
 
 

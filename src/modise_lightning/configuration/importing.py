@@ -123,7 +123,8 @@ def load_published(segmenter: nn.Module, published: PublishedModel) -> Account:
     if missing:
         raise UserError(
             f"source: '{published.path}' ({published.kind}) does not fit the configured model: missing are "
-            f"{_some(missing)}; no home for {_some(homeless)}. Give the experiment that it is of (experiment=...)."
+            f"{_some(missing)}; no home for {_some(homeless)}. Give the experiment that it is "
+            "of (experiment=...)."
         )
     weights = {
         name: check_weight(published.path, translation.origins[name], translation.state[name], parameter)

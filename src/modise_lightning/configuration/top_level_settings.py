@@ -53,6 +53,7 @@ _TYPES: dict[str, Any] = {
     "clip_head.beta": _Share,
     "clip_head.template": str,
     "clip_head.training_texts": list[str] | None,
+    "text.template": str,
     "init_fingerprint": str | None,
     "trained_on.name": str | None,
     "trained_on.synthetic": bool,

@@ -13,7 +13,7 @@ _PIXEL_LAYER = rf"{_PIXEL}transformer\.encoder\.layers\.(\d+)\."
 _OWN_PIXEL_LAYER = rf"{_OWN_PIXEL}encoder.layers.\1."
 _OWN_LAYER = rf"{_OWN_QUERY}decoder.layers."
 
-# Of the decoders, which ODISE took over with their names; msdeformattn.py, mask2former_transformer_decoder.py.
+# Of the decoders, which ODISE took over (msdeformattn.py, mask2former_transformer_decoder.py).
 DECODER_RULES: tuple[tuple[str, Replacement], ...] = (
     (rf"{_PIXEL}input_proj\.", f"{_OWN_PIXEL}input_projections."),
     (rf"{_PIXEL_LAYER}norm1\.", f"{_OWN_PIXEL_LAYER}self_attn_layer_norm."),
