@@ -29,6 +29,7 @@ def import_checkpoint(config: DictConfig) -> Path:
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.pretrained.published import read_published
+    from modise_lightning.training.checkpoint import state_fingerprint, trained_state
     from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO
 
     quieten_libraries()
@@ -45,6 +46,9 @@ def import_checkpoint(config: DictConfig) -> Path:
     check_weights(config)
     segmenter = build_segmenter(config)
     account = load_published(segmenter, published)
+    config.init_fingerprint = state_fingerprint(
+        trained_state(segmenter, segmenter.state_dict()), "segmenter."
+    )
     module = build_module(config, segmenter, dataset)
     module.metadata["published"] = {
         "kind": published.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,12 @@ class TextSimilarityClassifier(nn.Module):
     A mask embedding is an MLP of the query state plus the projected mean of the mask features inside the
     mask. A logit is ``s * cos(mask embedding, Linear(text embedding))``; a category with several prompts
     takes the largest, and "no object" is a learned text embedding.
+
+    Attributes:
+        of_the_classes: Names in its state that other classes make anew.
     """
+
+    of_the_classes: ClassVar[tuple[str, ...]] = ("text_embeddings", "prompt_categories")
 
     text_embeddings: Tensor
     prompt_categories: Tensor

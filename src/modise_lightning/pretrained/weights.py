@@ -103,8 +103,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], loaded)
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(module: nn.Module, prefix: str = "") -> str:
     """Identify the frozen weights of a module, so that a checkpoint can tell whether it is used with its own.
+
+    Args:
+        module: Whole, or a part of one.
+        prefix: What stands before the part's names in the whole, with a dot at the end.
 
     Returns:
         Hexadecimal digest of names, shapes, types and bit sums of all parameters that take no gradient.
@@ -120,5 +124,5 @@ def fingerprint(module: nn.Module) -> str:
             {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()]
         )
         total = int(bits.sum(dtype=torch.int64))
-        digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
+        digest.update(f"{prefix}{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
     return digest.hexdigest()[:16]

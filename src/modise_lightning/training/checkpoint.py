@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,24 @@ def trained_state(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tens
     """Leave the frozen parameters of ``module`` out of its state dict."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     return {name: value for name, value in state.items() if name not in frozen}
+
+
+def state_fingerprint(state: Mapping[str, Tensor], prefix: str = "") -> str:
+    """Identify trained weights by their names, shapes, types and values.
+
+    Args:
+        state: By name.
+        prefix: What stands before these names in a checkpoint, with a dot at the end.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        data = value.detach().cpu().contiguous()
+        digest.update(f"{prefix}{name}|{tuple(data.shape)}|{data.dtype}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
