@@ -110,7 +110,7 @@ def read_start(config: DictConfig) -> Start | None:
             for name, value in checkpoint["state_dict"].items()
             if name.startswith(_PREFIX)
         },
-        _class_names(stored),
+        _class_names(cast(dict[str, Any], stored)),
         checkpoint[METADATA_KEY]["frozen_weights"],
     )
 

@@ -35,7 +35,9 @@ _CALLABLE = {
     "numpy ndarray": "ndarray",
     "numpy dtype": "format",
     "collections OrderedDict": "dictionary",
-    "_codecs encode": "encode",  # how old pickles hold bytes
+    # How old pickles hold bytes, and none.
+    "_codecs encode": "encode",
+    "__builtin__ bytes": "bytes",
 }
 
 
@@ -233,6 +235,8 @@ def _make(called: object, arguments: object) -> object:
         return _Array(_array(number_format, shape, order == "F", content))
     if kind == "dictionary" and not arguments:
         return {}
+    if kind == "bytes" and not arguments:
+        return b""
     if kind == "encode" and len(arguments) == 2 and arguments[1] in ("latin1", "latin-1"):
         return arguments[0].encode("latin-1")
     _refuse_call(kind)

@@ -53,7 +53,7 @@ def state_fingerprint(state: Mapping[str, Tensor], prefix: str = "") -> str:
     for name, value in sorted(state.items()):
         data = value.detach().cpu().contiguous()
         digest.update(f"{prefix}{name}|{tuple(data.shape)}|{data.dtype}\n".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
