@@ -23,7 +23,7 @@ def test_no_reader_fails_on_a_few_mutated_files_of_each_kind(tmp_path: Path) -> 
     kinds = (
         "via sheet vindr prepared-index prepared-folds coco journal categories results records run- feature"
     )
-    kinds += " safetensors pickled weights-config overrides"
+    kinds += " safetensors pickled weights-config overrides published-pickle published-config"
     command = [sys.executable, "-m", "fuzzing", "--seconds", "600", "--seed", "7", "--cases", "14"]
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
     ended = subprocess.run(

@@ -21,12 +21,16 @@ import safetensors.torch
 import torch
 import yaml
 from omegaconf import DictConfig
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.import_checkpoint import import_checkpoint
 from modise_lightning.predict import predict
+from modise_lightning.pretrained.mask2former_names import TRANSFORMERS
+from modise_lightning.segmenter import Segmenter
 from modise_lightning.train import train
 from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint
 from published_models import (
@@ -240,6 +244,10 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
         r"neither an ODISE nor a Mask2Former",
     ),
     "nothing": (lambda arrays: {}, r"neither an ODISE nor a Mask2Former"),
+    "a scalar as classes": (
+        lambda arrays: _changed(arrays, "sem_seg_head.predictor.class_embed.bias", lambda array: array[0]),
+        r"'sem_seg_head\.predictor\.class_embed\.bias' is \(\), \(4,\) is needed",
+    ),
     "other classes": (
         lambda arrays: {
             name: array[:3] if "class_embed" in name else array for name, array in arrays.items()
@@ -381,3 +389,38 @@ def test_the_command_ends_with_a_line(tmp_path: Path) -> None:
     assert line.startswith("error: source: 'model.pkl' is refused: it asks for 'posix.mkdir'")
     assert not (tmp_path / "marker").exists()
     assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_mask2former_of_real_size_leaves_nothing_missing(compose_config: Compose, tmp_path: Path) -> None:
+    """Names and shapes of Swin-L with 200 queries and COCO's 133 classes, without memory for weights."""
+    backbone = SwinConfig(
+        image_size=384,
+        embed_dim=192,
+        depths=[2, 2, 18, 2],
+        num_heads=[6, 12, 24, 48],
+        window_size=12,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    # transformers' own sizes of the decoders are the published ones, but for the layers and queries.
+    settings = Mask2FormerConfig(
+        backbone_config=backbone, encoder_layers=6, decoder_layers=10, num_queries=200, num_labels=133
+    )
+    config = compose_config("train", ["experiment=m2f_swin_l", "backbone.weights=checkpoint"], tmp_path)
+    with torch.device("meta"):
+        published = Mask2FormerForUniversalSegmentation(settings)
+        swin = instantiate(config.backbone)
+        segmenter = Segmenter(
+            backbone=swin,
+            captioner=None,
+            mask_generator=instantiate(config.mask_generator)(feature_channels=swin.feature_channels),
+            classifier=instantiate(config.text.classifier)(num_categories=133, hidden_channels=256),
+        )
+    translation = TRANSFORMERS.translate(published.state_dict())
+    expected = {name: value.shape for name, value in segmenter.named_parameters()}
+    assert {name: value.shape for name, value in translation.state.items()} == expected
+    assert translation.unknown == ()
+    assert set(translation.not_needed) == {
+        "criterion.empty_weight",
+        "model.pixel_level_module.encoder.swin.layernorm.weight",
+        "model.pixel_level_module.encoder.swin.layernorm.bias",
+    }

@@ -70,7 +70,12 @@ def prepare_config(config: DictConfig, published: PublishedModel) -> None:
     _check_settings(config, published)
     classes = published.translation.state.get(_CLASSES)
     categories = categories_of(config)
-    if classes is not None and config.text.encoder is None and len(classes) != len(categories) + 1:
+    if (
+        config.text.encoder is None
+        and classes is not None
+        and classes.ndim == 1
+        and len(classes) != len(categories) + 1
+    ):
         raise UserError(
             f"source: '{published.path}' has {len(classes) - 1} classes, data.categories has "
             f"{len(categories)}. Give the classes that it was trained with, in their order."
