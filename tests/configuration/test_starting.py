@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from modise_lightning.configuration.assembly import build_segmenter
+from modise_lightning.configuration.assembly import build_segmenter, check_weights
 from modise_lightning.configuration.starting import read_start, start_from
 from modise_lightning.errors import UserError
 from modise_lightning.train import train
@@ -152,6 +152,15 @@ def test_settings_that_need_each_other(
         read_start(compose_start(compose_config, tmp_path, *LEARNED, *overrides))
 
 
+def test_no_checkpoint_brings_the_weights_of_a_frozen_part(compose_config: Compose, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    write(compose_config, path)
+    config = compose_start(compose_config, tmp_path, "backbone.weights=checkpoint", f"init={path}")
+    check_weights(config)
+    with pytest.raises(UserError, match=r"backbone: no file or folder 'checkpoint'"):
+        build_segmenter(config)
+
+
 QUERIES = "segmenter.mask_generator.transformer_module.queries_features.weight"
 CLASSES = "segmenter.classifier.linear.weight"
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -203,7 +212,10 @@ def test_a_run_says_what_it_started_from_and_so_does_the_resumed_one(
     path.unlink()  # nothing is read from it any more
     second = tmp_path / "second"
     resume = f"resume={first / 'checkpoints' / 'last.ckpt'}"
-    train(compose_config("train", [*settings, resume, "trainer.max_epochs=2"], second))
+    longer = [*settings, resume, "trainer.max_epochs=2"]
+    with pytest.raises(UserError, match=rf"init_fingerprint \(there {expected}, here 0123\)"):
+        train(compose_config("train", [*longer, "init_fingerprint='0123'"], second))
+    train(compose_config("train", longer, second))
     assert json.loads((second / "results.json").read_text())["measurement"]["init_fingerprint"] == expected
 
 
