@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from modise_lightning.configuration.assembly import build_segmenter, check_weights
+from modise_lightning.configuration.assembly import build_module, build_segmenter, check_weights
 from modise_lightning.configuration.starting import read_start, start_from
 from modise_lightning.errors import UserError
 from modise_lightning.train import train
@@ -31,17 +32,22 @@ def compose_start(compose_config: Compose, folder: Path, *overrides: str) -> Dic
     return compose_config("train", [*overrides, "data.root=data"], folder)
 
 
-def write(compose_config: Compose, path: Path, *overrides: str, seed: int = 1) -> dict[str, Any]:
-    """Write a checkpoint with random weights, as a run does."""
-    from modise_lightning.configuration.assembly import build_module
+_WRITTEN: dict[tuple[str, ...], bytes] = {}
 
-    config = compose_start(compose_config, path.parent, *overrides)
-    torch.manual_seed(seed)
-    module = build_module(config, build_segmenter(config), {"name": "phantom", "synthetic": True})
-    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, path)
-    return checkpoint
+
+def write(compose_config: Compose, path: Path, *overrides: str) -> dict[str, Any]:
+    """Write a checkpoint with random weights, as a run does; of each model one is made."""
+    if overrides not in _WRITTEN:
+        config = compose_start(compose_config, path.parent, *overrides)
+        torch.manual_seed(1)
+        module = build_module(config, build_segmenter(config), {"name": "phantom", "synthetic": True})
+        checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+        module.on_save_checkpoint(checkpoint)
+        stream = io.BytesIO()
+        torch.save(checkpoint, stream)
+        _WRITTEN[overrides] = stream.getvalue()
+    path.write_bytes(_WRITTEN[overrides])
+    return read_checkpoint(path)
 
 
 def started(config: DictConfig) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], str]:
