@@ -39,7 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data.loading": {"data.images", "data.prepared"},
 }
 A_SOURCE_MAY_IMPORT = {"data.images", "data.prepared", "data.preparation"}
-ENTRY_POINTS = {"train", "evaluate", "predict", "prepare", "tables", "figures", "report"}
+ENTRY_POINTS = {
+    *("train", "evaluate", "predict", "prepare", "import_checkpoint"),
+    *("tables", "figures", "report"),
+}
 KNOW_LIGHTNING = {"training", "callbacks", "configuration", "data.loading", *ENTRY_POINTS}
 KNOW_HYDRA = {"configuration", *ENTRY_POINTS}
 

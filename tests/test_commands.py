@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["train", "evaluate", "predict", "prepare", "tables", "figures", "report"]
+COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

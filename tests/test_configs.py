@@ -20,13 +20,14 @@ from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 
-EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_mame", "m_odise"]
+EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_caption", "odise_mame", "m_odise"]
 # An experiment at tiny scale: the same composition, every part replaced by the tiny one of its class.
 TINY = {
     "m2f_swin_l": ["backbone=swin_tiny"],
     "m2f_sd": ["backbone=sd_tiny"],
     # With ODISE's rules, which the tiny backbone would not choose.
     "odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny", "protocol=odise"],
+    "odise_caption": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny", "protocol=odise"],
     "odise_biomedclip": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "odise_mame": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "m_odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],

@@ -51,6 +51,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         keep_earlier_metrics,
     )
     from modise_lightning.configuration.run_identity import run_identity
+    from modise_lightning.configuration.starting import read_start, start_from
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
@@ -65,6 +66,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     check_config(config)
     if config.resume is not None:
         check_resumable(Path(config.resume), config)
+    start = read_start(config)
     check_weights(config)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
@@ -73,6 +75,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     dataset = data.dataset
     feature_store = build_feature_store(config, data)
     segmenter = build_segmenter(config, feature_store=feature_store)
+    started = None if start is None else start_from(start, segmenter, config)
     module = build_module(config, segmenter, dataset.info, data.fingerprint())
     if config.resume is not None:
         known = {key: module.metadata[key] for key in ("dataset", "data_fingerprint")}
@@ -108,6 +111,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         + ", ".join(f"{len(data.indices[split])} {split}" for split in ("train", "validation", "test"))
         + " images",
         "device": f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}",
+        **({} if started is None else {"start": started}),
         "folder": str(folder),
     }
     if trainer.is_global_zero:
@@ -193,7 +197,9 @@ def _how_to_resume(trainer: lightning.Trainer) -> str:
     ]
     if not paths:
         return "The training ended before its first checkpoint: start it again."
-    overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
+    overrides = [
+        text for text in HydraConfig.get().overrides.task if not text.startswith(("init=", "resume="))
+    ]
     command = shlex.join([*overrides, f"resume={paths[-1]}"])
     return f"The training has not ended; go on with: python -m modise_lightning.train {command}"
 

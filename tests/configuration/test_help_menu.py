@@ -25,8 +25,11 @@ OF_TRAINING += [
     "text",
     "trainer",
 ]
+OF_A_MODEL = ["backbone", "captioner", "data", "experiment", "inference/clip_head", "mask_generator"]
+OF_A_MODEL += ["protocol", "text"]
 CHOICES = {
     "train": OF_TRAINING,
+    "import_checkpoint": OF_A_MODEL,
     "prepare": ["data"],
     "evaluate": ["trainer"],
     "predict": [],
@@ -37,6 +40,7 @@ CHOICES = {
 # A setting that each command must be given, or is known for.
 SETTINGS = {
     "train": "fold: 0",
+    "import_checkpoint": "source: ???",
     "prepare": "verify_only: false",
     "evaluate": "checkpoint: ???",
     "predict": "input: ???",

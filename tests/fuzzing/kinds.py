@@ -52,7 +52,10 @@ class Kind:
             return self.valid[iteration]
         data = random.choice(self.valid)
         if self.mutations and random.random() < 0.7:
-            data = random.choice(self.mutations)(data, random)
+            try:
+                data = random.choice(self.mutations)(data, random)
+            except RecursionError:  # nested more deeply than can be written
+                return mutate_bytes(data, random)
             return mutate_bytes(data, random) if random.random() < 0.05 else data
         return mutate_bytes(data, random)
 

@@ -85,7 +85,7 @@ class _Command:
 
 def model_kinds() -> list[Kind]:
     """Give the kinds."""
-    checkpoint = _checkpoint()
+    checkpoint = make_checkpoint()
     state = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
     pickled = io.BytesIO()
     torch.save(state, pickled)
@@ -104,9 +104,7 @@ def model_kinds() -> list[Kind]:
         ]
     )
     return [
-        Kind(
-            "checkpoint", "best.ckpt", _load, [checkpoint], [_mutate_checkpoint, mutate_zip, _mutate_pickle]
-        ),
+        Kind("checkpoint", "best.ckpt", _load, [checkpoint], [mutate_checkpoint, mutate_zip, mutate_pickle]),
         Kind("stored-config", "best.ckpt", _load, [checkpoint], [_mutate_config], turn_seconds=3),
         Kind(
             "safetensors",
@@ -115,7 +113,7 @@ def model_kinds() -> list[Kind]:
             [safetensors.torch.save(state, {"a": "b"})],
         ),
         Kind(
-            "pickled-weights", "w.bin", _weights("w.bin"), [pickled.getvalue()], [mutate_zip, _mutate_pickle]
+            "pickled-weights", "w.bin", _weights("w.bin"), [pickled.getvalue()], [mutate_zip, mutate_pickle]
         ),
         Kind("weights-config", "config.json", _clip_config, [clip.encode()], [mutate_json]),
         Kind("overrides", "overrides.txt", _compose, [overrides.encode()], [_mutate_overrides]),
@@ -127,7 +125,8 @@ def _composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides=overrides)
 
 
-def _checkpoint() -> bytes:
+def make_checkpoint() -> bytes:
+    """Make a checkpoint as a run does."""
     config = _composed(_OVERRIDES)
     with open_dict(config):
         config.mask_generator.num_queries = 4
@@ -205,7 +204,7 @@ def _save(content: Any) -> bytes:
     return stream.getvalue()
 
 
-def _mutate_checkpoint(data: bytes, random: Random) -> bytes:
+def mutate_checkpoint(data: bytes, random: Random) -> bytes:
     """Change tensors and metadata."""
     content = _open(data)
     tensors = [
@@ -260,7 +259,7 @@ def _mutate_config(data: bytes, random: Random) -> bytes:
     return _save(content)
 
 
-def _mutate_pickle(data: bytes, random: Random) -> bytes:
+def mutate_pickle(data: bytes, random: Random) -> bytes:
     """Put a call into a pickle, or a pickle in the place of the archive."""
     if random.random() < 0.5:
         return pickle.dumps(random.choice(({"state_dict": _Command()}, _Command(), {1: 2}, [], {"a": {}})))

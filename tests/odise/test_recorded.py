@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from modise_lightning.configuration.command_line import config_directory, instan
 from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.inference import Inference
 from modise_lightning.losses.criterion import SetCriterion
+from modise_lightning.pretrained.odise_names import ODISE
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import (
     FeaturePyramid,
@@ -30,18 +30,10 @@ from modise_lightning.structures import (
     SegmenterOutput,
 )
 from modise_lightning.training.weight_decay import decayed_parameters
-from odise.names import own_state, own_tensors
 from odise.narrow_model import EMBEDDING, ISTHING, ODISES_ORDER, PROMPT_CATEGORIES, TAPS, build
+from odise.recorded_numbers import RECORDED, Numbers, read
 
-RECORDED = Path(__file__).parent / "recorded"
 HALF = 2e-3  # what inputs in float16 change at most, relatively (L2)
-Numbers = dict[str, Tensor]
-
-
-def read(name: str) -> Numbers:
-    with np.load(RECORDED / f"{name}.npz", allow_pickle=False) as numbers:
-        tensors = {key: torch.from_numpy(numbers[key]) for key in numbers.files}
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -61,7 +53,9 @@ def step() -> Numbers:
 
 @pytest.fixture(scope="module")
 def segmenter(forward: Numbers) -> Segmenter:
-    return build(own_state(read("checkpoint")), forward["text.embeddings"])
+    translation = ODISE.translate(read("checkpoint"))
+    assert (translation.not_needed, translation.unknown) == (("criterion.empty_weight",), ())
+    return build(dict(translation.state), forward["text.embeddings"])
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +225,7 @@ def test_matching_losses_and_gradients(
     recorded = {name.removeprefix("gradient."): value for name, value in step.items() if "gradient" in name}
     assert len(recorded) == 16
     for name, expected_gradient in recorded.items():
-        for own, part in own_tensors(name, expected_gradient).items():
+        for own, part in ODISE.own_tensors(name, expected_gradient).items():
             gradient = named[own].grad
             assert gradient is not None
             assert error(gradient, part) < 5e-3, own
@@ -242,7 +236,7 @@ def test_weight_decay(segmenter: Segmenter, rule: Any) -> None:
     weights = read("checkpoint")
     recorded = json.loads((RECORDED / "optimizer.json").read_text())["weight_decay"][rule]
     expected = {
-        own: decay > 0 for name, decay in recorded.items() for own in own_tensors(name, weights[name])
+        own: decay > 0 for name, decay in recorded.items() for own in ODISE.own_tensors(name, weights[name])
     }
     decayed = {id(parameter) for parameter in decayed_parameters(segmenter, rule)}
     assert {name: id(value) in decayed for name, value in segmenter.named_parameters()} == expected

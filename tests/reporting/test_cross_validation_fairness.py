@@ -74,6 +74,16 @@ def test_a_models_own_windows_differ_between_models_only(tmp_path: Path) -> None
         gather(tmp_path)
 
 
+def test_folds_that_started_from_other_weights_share_no_table(tmp_path: Path) -> None:
+    key = "init_fingerprint"
+    write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: "0123"})
+    write_chosen_run(tmp_path / "1", "b", 0, [0.1, 0.2, 0.3], measurement=SETTINGS)
+    assert f"The models differ in {key}: a 0123, b null." in gather(tmp_path).notes
+    write_chosen_run(tmp_path / "2", "a", 1, [0.1, 0.2, 0.3], measurement=SETTINGS)
+    with pytest.raises(UserError, match=rf"differ in {key} \(None and 0123\)"):
+        gather(tmp_path)
+
+
 def test_older_results_are_told_and_not_mixed(tmp_path: Path) -> None:
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement={})
     notes = gather(tmp_path).notes

@@ -85,7 +85,8 @@ def load_swin_backbone(
     """Build a Swin backbone.
 
     Args:
-        weights: ``hub``, ``random``, or a local folder with transformers' ``config.json`` and weights.
+        weights: ``hub``, ``random``, ``checkpoint`` (random until a checkpoint is loaded), or a local folder
+            with transformers' ``config.json`` and weights.
         repository: Published id on the Hugging Face hub.
         files: File name patterns that ``hub`` downloads.
         seed: Of random weights.
@@ -96,7 +97,7 @@ def load_swin_backbone(
     Raises:
         UserError: The weights are missing, damaged, or not those of a Swin transformer.
     """
-    folder = locate(part="backbone", weights=weights, repository=repository, patterns=files)
+    folder = locate(part="backbone", weights=weights, repository=repository, patterns=files, trained=True)
     options = {"out_features": STAGES, "drop_path_rate": drop_path_rate}
     # Also for published weights: they leave the norms of the levels to the library's initialisation.
     with torch.random.fork_rng(devices=[]):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from modise_lightning.structures import MaskGeneratorOutput
 
 
 class LearnedClassifier(nn.Module):
-    """One linear layer on the query states (Cheng et al. 2022, Mask2Former)."""
+    """One linear layer on the query states (Cheng et al. 2022, Mask2Former).
+
+    Attributes:
+        of_the_classes: Names in its state that other classes make anew.
+    """
+
+    of_the_classes: ClassVar[tuple[str, ...]] = ("linear.weight", "linear.bias")
 
     def __init__(self, *, num_categories: int, hidden_channels: int) -> None:
         """Build the layer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
@@ -21,7 +21,12 @@ class TextSimilarityClassifier(nn.Module):
     A mask embedding is an MLP of the query state plus the projected mean of the mask features inside the
     mask. A logit is ``s * cos(mask embedding, Linear(text embedding))``; a category with several prompts
     takes the largest, and "no object" is a learned text embedding.
+
+    Attributes:
+        of_the_classes: Names in its state that other classes make anew.
     """
+
+    of_the_classes: ClassVar[tuple[str, ...]] = ("text_embeddings", "prompt_categories")
 
     text_embeddings: Tensor
     prompt_categories: Tensor
@@ -72,16 +77,32 @@ class TextSimilarityClassifier(nn.Module):
         Returns:
             (L, B, Q, K + 1) logits; the last class is "no object".
         """
+        texts = torch.cat([self.text_embeddings, self.null_embedding[None]])
+        logits = self.compare(output, texts)
+        category_logits = self.best_of_categories(logits[..., :-1])
+        return torch.cat([category_logits, logits[..., -1:]], dim=-1)
+
+    def compare(self, output: MaskGeneratorOutput, texts: Tensor) -> Tensor:
+        """Compare the masks of every prediction with texts.
+
+        Args:
+            output: L predictions of Q masks.
+            texts: (T, D) embeddings, not normalised.
+
+        Returns:
+            (L, B, Q, T) logits.
+        """
         pooled = pool_masks(output.mask_features, output.mask_embeddings)
         masks = self.mask_embedding(output.hidden_states + self.pooled_projection(pooled))
-        texts = self.text_projection(torch.cat([self.text_embeddings, self.null_embedding[None]]))
+        texts = self.text_projection(texts)
         # In bfloat16 a cosine has three digits, and the scale is up to 100.
         with torch.autocast(masks.device.type, enabled=False):
             cosine = normalize(masks.float(), dim=-1) @ normalize(texts.float(), dim=-1).T
-        logits = self.log_scale.exp().clamp(max=self.maximum_scale) * cosine
-        prompt_logits, null_logits = logits[..., :-1], logits[..., -1:]
+        return self.log_scale.exp().clamp(max=self.maximum_scale) * cosine
+
+    def best_of_categories(self, prompt_logits: Tensor) -> Tensor:
+        """Take the largest of each category's prompts: (L, B, Q, P) to (L, B, Q, K)."""
         shape = prompt_logits.shape[:-1]
-        category_logits = prompt_logits.new_zeros(*shape, self.num_categories).scatter_reduce(
+        return prompt_logits.new_zeros(*shape, self.num_categories).scatter_reduce(
             -1, self.prompt_categories.expand(*shape, -1), prompt_logits, "amax", include_self=False
         )
-        return torch.cat([category_logits, null_logits], dim=-1)

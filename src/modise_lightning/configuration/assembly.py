@@ -24,7 +24,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.inference.clip_head import ClipHead, apply_template, load_clip_head
 from modise_lightning.metrics.evaluation import SegmentationMetrics
-from modise_lightning.pretrained.weights import locate
+from modise_lightning.pretrained.weights import IN_CHECKPOINT, locate
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
@@ -42,7 +42,8 @@ def check_weights(config: DictConfig) -> None:
     """
     for part in _PARTS:
         node = OmegaConf.select(config, part)
-        if node is not None and "weights" in node:
+        # A frozen part is not in checkpoints: its loader looks for a file of that name.
+        if node is not None and "weights" in node and node.weights != IN_CHECKPOINT:
             locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
     if OmegaConf.select(config, "clip_head.enabled") and config.text.encoder is None:
         raise UserError(
@@ -142,19 +143,21 @@ def _build_classifier(
     if config.text.encoder is None:
         return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
     prompts, prompt_categories = flatten_prompts(categories)
+    has_null = "null_embedding" in inspect.signature(get_object(config.text.classifier._target_)).parameters
+    embeddings: dict[str, torch.Tensor] = {}
     if text_state is None:
         encoder = instantiate(config.text.encoder)
-        text_embeddings, null_embedding = encoder(prompts), encoder([""])[0]
+        template = OmegaConf.select(config, "text.template", default="{}")
+        embeddings["text_embeddings"] = encoder(apply_template(template, prompts))
+        if has_null:
+            embeddings["null_embedding"] = encoder([""])[0]
     else:
-        text_embeddings, null_embedding = text_state["text_embeddings"], text_state["null_embedding"]
+        embeddings["text_embeddings"] = text_state["text_embeddings"]
+        if has_null:
+            embeddings["null_embedding"] = text_state["null_embedding"]
     return cast(
         nn.Module,
-        build(
-            text_embeddings=text_embeddings,
-            prompt_categories=prompt_categories,
-            null_embedding=null_embedding,
-            hidden_channels=hidden_channels,
-        ),
+        build(**embeddings, prompt_categories=prompt_categories, hidden_channels=hidden_channels),
     )
 
 

@@ -12,9 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 # What nobody chooses although there are several: the backbone does, or another file builds on it.
 _NOT_CHOSEN = frozenset({"scale", "data/base"})
 # Groups inside groups for which we have choices, by the command that they are for.
-_NESTED = {"train": ("hydra/launcher", "inference/clip_head")}
+_NESTED = {
+    "train": ("hydra/launcher", "inference/clip_head"),
+    "import_checkpoint": ("inference/clip_head",),
+}
 # What a command composes for others' sake and does not use.
-_UNUSED = {"prepare": ("protocol",)}
+_UNUSED = {
+    "prepare": ("protocol",),
+    "import_checkpoint": ("augmentation", "criterion", "feature_store", "logger", "optimizer", "trainer"),
+}
 _GROUP = re.compile(r"\w+(/\w+)?")
 _PACKAGE = "# @package"
 _WIDTH = 110

@@ -29,6 +29,7 @@ _DECIDES = {
     # Where files are, and what a run is called. That the data and the frozen weights in them are the same is
     # checked by their fingerprints.
     "resume": False,
+    "init": False,
     "name": False,
     "output_dir": False,
     "trainer.default_root_dir": False,
@@ -77,7 +78,7 @@ def check_resumable(path: Path, config: DictConfig) -> None:
 
     Args:
         path: The checkpoint.
-        config: The composed configuration of the run that goes on.
+        config: The composed configuration of the run that goes on; takes over ``init_fingerprint``.
 
     Raises:
         UserError: The checkpoint cannot be read or holds weights alone; a setting that decides the data, the
@@ -97,6 +98,10 @@ def check_resumable(path: Path, config: DictConfig) -> None:
     if config.data.categories is None:
         # The dataset's own are taken, which are compared with the rest of the data.
         present["data"]["categories"] = stored["data"]["categories"]
+    # What the training started from is in its weights now, and goes on to be told.
+    stored.setdefault("init_fingerprint", None)
+    if config.init_fingerprint is None:
+        present["init_fingerprint"] = config.init_fingerprint = stored["init_fingerprint"]
     differences = find_differences(cast(Mapping[str, Any], stored), cast(Mapping[str, Any], present))
     if differences:
         told = ", ".join(
@@ -140,7 +145,7 @@ def find_differences(stored: Mapping[str, Any], present: Mapping[str, Any]) -> d
     Returns:
         By key, what the first and the second have; ``nothing`` where one has no such key.
     """
-    before, now = _flatten(stored), _flatten(present)
+    before, now = flatten(stored), flatten(present)
     keys = dict.fromkeys([*now, *before])
     values = {key: (before.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys}
     return {key: pair for key, pair in values.items() if pair[0] != pair[1] and _decides(key)}
@@ -207,12 +212,12 @@ def _decides(key: str) -> bool:
     return next((_DECIDES[prefix] for prefix in prefixes if prefix in _DECIDES), True)
 
 
-def _flatten(node: object, prefix: str = "") -> dict[str, Any]:
+def flatten(node: object, prefix: str = "") -> dict[str, Any]:
     """Give the leaves of nested mappings by dotted key; a list is a leaf."""
     if isinstance(node, Mapping) and node:
         return {
             key: value
             for name, child in node.items()
-            for key, value in _flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()
+            for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()
         }
     return {prefix: node}

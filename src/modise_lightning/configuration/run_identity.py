@@ -75,4 +75,6 @@ def _measurement(config: DictConfig) -> dict[str, Setting]:
         for key, value in inference.items()
         if key != "_partial_" and isinstance(value, bool | int | float | str | None)
     }
-    return rules | {key: OmegaConf.select(config, key) for key in _MEASUREMENT}
+    start = OmegaConf.select(config, "init_fingerprint")
+    started = {} if start is None else {"init_fingerprint": start}
+    return rules | {key: OmegaConf.select(config, key) for key in _MEASUREMENT} | started

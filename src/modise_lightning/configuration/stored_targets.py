@@ -18,6 +18,7 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
         "text.encoder": (f"{_OURS}text.encoder.load_text_encoder",),
         "text.classifier": (
             f"{_OURS}classifiers.learned.LearnedClassifier",
+            f"{_OURS}classifiers.objectness.ObjectnessClassifier",
             f"{_OURS}classifiers.text_similarity.TextSimilarityClassifier",
         ),
         "mask_generator": (f"{_OURS}mask_generator.mask2former.Mask2FormerMaskGenerator",),

@@ -17,7 +17,7 @@ from pydantic import (
 
 from modise_lightning.errors import UserError
 
-_PATHS = ("checkpoint", "input", "output_dir", "resume", "data.raw", "data.root")
+_PATHS = ("checkpoint", "init", "input", "output", "output_dir", "resume", "source", "data.raw", "data.root")
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:
@@ -53,6 +53,10 @@ _TYPES: dict[str, Any] = {
     "clip_head.beta": _Share,
     "clip_head.template": str,
     "clip_head.training_texts": list[str] | None,
+    "text.template": str,
+    "init_fingerprint": str | None,
+    "trained_on.name": str | None,
+    "trained_on.synthetic": bool,
     "trainer.max_epochs": Annotated[int, Field(ge=-1)] | None,
     "trainer.gradient_clip_val": Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
     "trainer.accumulate_grad_batches": PositiveInt,

@@ -19,10 +19,14 @@ from torch.distributed.tensor import DTensor
 from modise_lightning.errors import UserError
 from modise_lightning.regular_files import check_regular
 
+# The weights of a part that is trained as a whole, when a checkpoint brings them.
+IN_CHECKPOINT = "checkpoint"
 _HUB_TIMEOUT_SECONDS = 5.0
 
 
-def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str]) -> Path | None:
+def locate(
+    *, part: str, weights: str, repository: str, patterns: Sequence[str], trained: bool = False
+) -> Path | None:
     """Find the local folder or file that holds the pretrained weights of a part.
 
     Args:
@@ -31,14 +35,16 @@ def locate(*, part: str, weights: str, repository: str, patterns: Sequence[str])
             or the path of a local folder or file.
         repository: Published id on the Hugging Face hub.
         patterns: File name patterns of the repository that are needed.
+        trained: Whether all its weights are in checkpoints, so that ``checkpoint`` may stand for them: none
+            have to be there before.
 
     Returns:
-        An existing path, or None for ``random``.
+        An existing path, or None for ``random`` and ``checkpoint``.
 
     Raises:
         UserError: The weights are nowhere; the message says how to get them or run without.
     """
-    if weights == "random":
+    if weights == "random" or (trained and weights == IN_CHECKPOINT):
         return None
     if weights == "hub":
         return _locate_on_hub(part, repository, patterns)
@@ -97,8 +103,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], loaded)
 
 
-def fingerprint(module: nn.Module) -> str:
+def fingerprint(module: nn.Module, prefix: str = "") -> str:
     """Identify the frozen weights of a module, so that a checkpoint can tell whether it is used with its own.
+
+    Args:
+        module: Whole, or a part of one.
+        prefix: What stands before the part's names in the whole, with a dot at the end.
 
     Returns:
         Hexadecimal digest of names, shapes, types and bit sums of all parameters that take no gradient.
@@ -114,5 +124,5 @@ def fingerprint(module: nn.Module) -> str:
             {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[data.element_size()]
         )
         total = int(bits.sum(dtype=torch.int64))
-        digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
+        digest.update(f"{prefix}{name}|{tuple(data.shape)}|{data.dtype}|{total}\n".encode())
     return digest.hexdigest()[:16]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
+from modise_lightning.pretrained.archive_check import check_archive
 from modise_lightning.pretrained.weights import fingerprint
 
 METADATA_KEY = "modise_lightning"
@@ -35,6 +37,24 @@ def trained_state(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tens
     """Leave the frozen parameters of ``module`` out of its state dict."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     return {name: value for name, value in state.items() if name not in frozen}
+
+
+def state_fingerprint(state: Mapping[str, Tensor], prefix: str = "") -> str:
+    """Identify trained weights by their names, shapes, types and values.
+
+    Args:
+        state: By name.
+        prefix: What stands before these names in a checkpoint, with a dot at the end.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        data = value.detach().cpu().contiguous()
+        digest.update(f"{prefix}{name}|{tuple(data.shape)}|{data.dtype}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
@@ -88,7 +108,7 @@ def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{setting}: no file '{path}'. Runs write theirs to <run folder>/checkpoints/.")
-    _check_archive(path, setting)
+    check_archive(path, setting)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # A damaged archive makes torch raise almost anything.
@@ -133,25 +153,3 @@ class _Content(BaseModel):
 
     modise_lightning: _Metadata
     state_dict: dict[str, Tensor]
-
-
-def _check_archive(path: Path, setting: str) -> None:
-    """Check that reading takes no more memory than the file has bytes: torch never compresses.
-
-    Raises:
-        UserError: It is not the archive that torch writes, or its entries would unfold.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(
-            f"{setting}: '{path}' cannot be read safely: it is no checkpoint ({error})."
-        ) from error
-    size = path.stat().st_size
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or size < sum(
-        entry.file_size for entry in entries
-    ):
-        raise UserError(
-            f"{setting}: '{path}' cannot be read safely: its entries unfold to more than it holds."
-        )
