@@ -273,6 +273,12 @@ def test_an_archive_that_unfolds_is_not_read(tmp_path: Path) -> None:
         ("inference.no_object_competes", r"inference: .*also needs no_object_competes"),
         ("data.module.size_multiple", r"data\.module: .*also needs size_multiple"),
         ("protocol", r".*protocol.*not found"),
+        ("criterion._target_", "criterion: a _target_ is expected"),
+        ("backbone._target_", "backbone: a _target_ is expected"),
+        ("inference._partial_", r"inference: .*also needs|inference\._partial_: true is expected"),
+        ("text.classifier._partial_", r"text\.classifier: .*also needs|text\.classifier\._partial_: true"),
+        ("clip_head.enabled", r"clip_head\.enabled: missing"),
+        ("clip_head.template", r"clip_head\.template: missing"),
     ],
 )
 def test_a_key_that_it_lacks_is_named(

@@ -42,6 +42,8 @@ _ADDED = {
     "inference": ("isthing",),
     "metrics": ("category_names", "isthing"),
 }
+_MAYBE_NOT_BUILT = ("captioner", "feature_store")  # null where there is none
+_CLIP_HEAD = ("enabled", "alpha", "beta", "template", "training_texts")
 # Of the run alone: no part of the trained model, and never built from a checkpoint.
 _OF_THE_RUN = ("callbacks", "feature_store", "logger", "trainer")
 # The only resolver that checkpoints were written with, in ``logger.tags``; it names a choice and never runs.
@@ -92,6 +94,7 @@ def read_stored_config(
         _check_targets(path, config, trusted_targets, resolve=True)
         check_top_level(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
         check_parts(config, _PARTS, _ADDED)
+        _check_nodes(config)
     except _ForbiddenError:
         raise
     except (UserError, OmegaConfBaseException) as error:
@@ -101,6 +104,28 @@ def read_stored_config(
             f"{reason}. Use that version, or train again."
         ) from error
     return config
+
+
+def _check_nodes(config: DictConfig) -> None:
+    """Check that what ``assembly`` builds, completes and looks into can be.
+
+    Raises:
+        UserError: Names the key.
+    """
+    for part in (*(part for part in _PARTS if part != "text"), "text.classifier", "text.encoder"):
+        node = OmegaConf.select(config, part)
+        if node is None and part == "text.encoder":
+            continue  # of a learned classifier
+        if part in _MAYBE_NOT_BUILT and isinstance(node, DictConfig) and node.get("_target_") is None:
+            continue
+        if not isinstance(node, DictConfig) or node.get("_target_") is None:
+            raise UserError(f"{part}: a _target_ is expected, found {node!r}.")
+        if bool(node.get("_partial_", False)) != (part in _ADDED):
+            raise UserError(f"{part}._partial_: {str(part in _ADDED).lower()} is expected.")
+    clip_head = OmegaConf.select(config, "clip_head")
+    for key in _CLIP_HEAD if clip_head is not None else ():
+        if key not in clip_head:
+            raise UserError(f"clip_head.{key}: missing.")
 
 
 class _ForbiddenError(UserError):
@@ -187,7 +212,7 @@ def _check_targets(path: Path, config: DictConfig, trusted: Sequence[str], *, re
     for place, key, value in _items(OmegaConf.to_container(config, resolve=resolve)):
         if (
             not re.fullmatch(r"_\w+_", key)
-            or value is None
+            or (value is None and (key != "_target_" or place in _MAYBE_NOT_BUILT))
             or (key == "_partial_" and isinstance(value, bool))
         ):
             continue

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from modise_lightning.errors import UserError
 from modise_lightning.json_text import parse_json
@@ -94,7 +94,7 @@ class _Content(BaseModel):
     num_folds: PositiveInt | None = None
     data_split: str = "folds"
     measurement: dict[str, Setting] = {}
-    results: dict[str, dict[str, Any]]
+    results: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
 def write_results(path: Path, results: Mapping[str, Storable], run: RunIdentity) -> None:
