@@ -25,7 +25,9 @@ class Detections:
         num_images: Number of images, those without any segment included.
         scores: (N,) in [0, 1].
         labels: (N,) class index of each detection.
+        images: (N,) position of its image, from 0.
         truth_labels: (M,) class index of each true segment.
+        truth_images: (M,) position of its image.
         pair_detection: (P,) for each pair of a detection and a true segment with a common pixel, whatever
             their classes: which detection.
         pair_truth: (P,) which true segment.
@@ -35,7 +37,9 @@ class Detections:
     num_images: int
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
+    images: NDArray[np.int64]
     truth_labels: NDArray[np.int64]
+    truth_images: NDArray[np.int64]
     pair_detection: NDArray[np.int64]
     pair_truth: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
@@ -77,11 +81,14 @@ class Detections:
         detection = _positions(predictions, overlaps[["image_id", "predicted_index"]])
         truth = _positions(truths, overlaps[["image_id", "true_index"]])
         kept = (detection >= 0) & (truth >= 0)
+        position = pd.Index(records.images["image_id"])
         return cls(
             num_images=len(records.images),
             scores=predictions["score"].to_numpy(np.float64),
             labels=predictions["label"].to_numpy(np.int64),
+            images=position.get_indexer(pd.Index(predictions["image_id"])).astype(np.int64),
             truth_labels=truths["label"].to_numpy(np.int64),
+            truth_images=position.get_indexer(pd.Index(truths["image_id"])).astype(np.int64),
             pair_detection=detection[kept],
             pair_truth=truth[kept],
             pair_iou=overlaps["iou"].to_numpy(np.float64)[kept],
@@ -127,11 +134,16 @@ def pool_detections(parts: Sequence[Detections]) -> Detections:
     """
     detections = np.cumsum([0, *(len(part.scores) for part in parts)])
     truths = np.cumsum([0, *(len(part.truth_labels) for part in parts)])
+    images = np.cumsum([0, *(part.num_images for part in parts)])
     return Detections(
         num_images=sum(part.num_images for part in parts),
         scores=np.concatenate([part.scores for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
+        images=np.concatenate([part.images + start for part, start in zip(parts, images, strict=False)]),
         truth_labels=np.concatenate([part.truth_labels for part in parts]),
+        truth_images=np.concatenate(
+            [part.truth_images + start for part, start in zip(parts, images, strict=False)]
+        ),
         pair_detection=np.concatenate(
             [part.pair_detection + start for part, start in zip(parts, detections, strict=False)]
         ),
