@@ -16,7 +16,7 @@ from modise_lightning.metrics.records import write_records
 from modise_lightning.reporting.results import RunIdentity, write_results
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
-METRICS = Path(__file__).parents[1] / "conf" / "metrics" / "default.yaml"
+METRICS = Path(__file__).parents[1] / "conf" / "metrics" / "paper.yaml"
 NAMES = ["benign", "malignant"]
 THRESHOLDS = [0.1, 0.3, 0.95]
 

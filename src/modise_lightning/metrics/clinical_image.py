@@ -99,7 +99,7 @@ def _boundaries(
         return []
     spacing, unit = (image.spacing_mm, "mm") if image.spacing_mm is not None else ((1.0, 1.0), "pixels")
     tolerance = settings.surface_tolerance_mm if unit == "mm" else settings.surface_tolerance_pixels
-    width = strip_width(*true_ids.shape, settings.strip_share)
+    width = strip_width(true_ids.shape[0], true_ids.shape[1], settings.strip_share)
     predicted_ids = np.where(true_ids < 0, 0, panoptic.segment_ids.cpu().numpy())
     rows = []
     pairs = zip(overlaps.prediction[same].tolist(), overlaps.truth[same].tolist(), strict=True)

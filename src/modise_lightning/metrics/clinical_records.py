@@ -201,7 +201,6 @@ def read_clinical_records(
     check(path, inside, inside <= 1, "0 or 1")
     path, shared = folder / "class_pixels.csv", tables["class_pixels"]["intersection"]
     check(path, shared, 2 * shared <= tables["class_pixels"]["size"], "at most half the size")
-    check_known(
-        folder / "images.csv", images[["image_id"]], tables["image_descriptions"][["image_id"]], path.name
-    )
+    described = tables["image_descriptions"][["image_id"]]
+    check_known(folder / "images.csv", images[["image_id"]], described, "image_descriptions.csv")
     return ClinicalRecords(**tables)

@@ -19,7 +19,7 @@ class ClinicalSettings:
     Attributes:
         suspicious: Names of the classes that make a case positive and give it its score.
         case_levels: What a case is, ``breast`` and ``patient``.
-        hit_rules: How a detection hits a lesion in FROC; the first one is that of cases and strata.
+        hit_rules: How a detection hits a lesion in FROC; the first one is also that of FROC by case.
         hit_threshold: IoU of a hit, of masks or boxes.
         false_positive_rates: At which FROC's sensitivities are read.
         low_rate: False-positive rate up to which the first partial area goes.
@@ -34,8 +34,8 @@ class ClinicalSettings:
     """
 
     suspicious: Sequence[str]
-    case_levels: Sequence[str]
-    hit_rules: Sequence[str]
+    case_levels: Sequence[CaseLevel]
+    hit_rules: Sequence[HitRule]
     hit_threshold: float
     false_positive_rates: Sequence[float]
     low_rate: float

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from modise_lightning.errors import UserError
+from modise_lightning.metrics.localisation import HitRule
 from modise_lightning.metrics.records import EvaluationRecords
 
 # A detection with a larger share than this on void is left out, as in ``InstanceAveragePrecision``.
@@ -53,6 +54,7 @@ class Detections:
         isthing: Sequence[bool],
         source: Literal["instance", "panoptic"],
         max_detections: int,
+        rule: HitRule = "mask_iou",
     ) -> Detections:
         """Read them from the records of an evaluation, by image.
 
@@ -62,9 +64,12 @@ class Detections:
             isthing: Whether each class's instances are told apart; segments of the others are left out.
             source: Which predictions.
             max_detections: Detections of an image and class that count, by score (COCO: 100).
+            rule: What ``pair_iou`` holds: the IoU of masks or boxes, or 1 for each hit of another rule. Boxes
+                and centres are known of instances only.
 
         Raises:
-            UserError: The records hold another category, or predictions without scores.
+            UserError: The records hold another category, predictions without scores, or not what the rule
+                needs.
         """
         segments = records.instances
         labels = _labels(segments["category"], category_names)
@@ -77,7 +82,7 @@ class Detections:
         rank = ranked.groupby(["image_id", "label"]).cumcount()
         predictions = predictions.loc[np.sort(rank.index[rank < max_detections])]
         truths = segments[segments["source"] == "truth"]
-        overlaps = records.overlaps[records.overlaps["source"] == source]
+        overlaps = _agreements(records, source, rule)
         detection = _positions(predictions, overlaps[["image_id", "predicted_index"]])
         truth = _positions(truths, overlaps[["image_id", "true_index"]])
         kept = (detection >= 0) & (truth >= 0)
@@ -152,6 +157,21 @@ def pool_detections(parts: Sequence[Detections]) -> Detections:
         ),
         pair_iou=np.concatenate([part.pair_iou for part in parts]),
     )
+
+
+def _agreements(
+    records: EvaluationRecords, source: Literal["instance", "panoptic"], rule: HitRule
+) -> pd.DataFrame:
+    """Give the pairs of a rule, with its agreement as ``iou``."""
+    if rule in ("mask_iou", "any_overlap"):
+        overlaps = records.overlaps[records.overlaps["source"] == source]
+        return overlaps if rule == "mask_iou" else overlaps.assign(iou=1.0)
+    if records.clinical is None or source != "instance":
+        raise UserError(f"the records do not hold what {rule} needs: evaluate with metrics=clinical.")
+    places = records.clinical.localisations
+    if rule == "box_iou":
+        return places.assign(iou=places["box_iou"])
+    return places[places["centre_inside"] == 1].assign(iou=1.0)
 
 
 def _labels(column: pd.Series, category_names: Sequence[str]) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ def matched_lesions(
 
     Returns:
         A row a match: ``image_id``, ``predicted_index``, ``true_index``, ``label``, ``iou``, ``dice`` and
-        what ``boundaries`` holds; and of each image and class, (I, K), matches and what is missed or invented.
+        what ``boundaries`` holds; and of each image and class, (I, K), matches, misses and false positives.
     """
     assert records.clinical is not None
     one_to_one: Matching = "hungarian" if matching == "panopticapi" else matching
@@ -61,7 +61,8 @@ def matched_lesions(
             pairs.iou.numpy()[chosen].tolist(),
             strict=True,
         )
-    matches = pd.DataFrame(rows, columns=[*_PAIR, "label", "iou"])
+    types = {**dict.fromkeys([*_PAIR, "label"], "int64"), "iou": "float64"}
+    matches = pd.DataFrame(rows, columns=list(types)).astype(types)
     matches["dice"] = 2 * matches["iou"] / (1 + matches["iou"])
     return matches.merge(records.clinical.boundaries, on=_PAIR, how="left", validate="one_to_one"), lesions
 
