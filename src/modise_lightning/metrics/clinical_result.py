@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from modise_lightning.metrics.cases import patients_of
 from modise_lightning.metrics.clinical_records import describe_images
 from modise_lightning.metrics.lesion_statistics import matched_lesions
-from modise_lightning.metrics.patient_statistics import defined_mean
+from modise_lightning.metrics.patient_statistics import measure_once
 from modise_lightning.metrics.record_statistics import Measurement, fold_statistics, is_normal
 from modise_lightning.metrics.records import EvaluationRecords
 from modise_lightning.metrics.strata import Stratum, stratify
@@ -29,6 +29,9 @@ class ClinicalResult:
 
     Attributes:
         settings: ``ClinicalSettings``, which change the numbers.
+        isthing: Whether each class's instances are told apart.
+        max_detections: Detections of an image and class that count, by score.
+        dice_reduction: ``pooled`` or ``by_image``.
         counts: Images, normal images, patients, lesions, suspicious lesions.
         values: By name; NaN where a number is undefined. Means over classes where there are several.
         undefined: Why, of a name in ``values`` or of a whole group of numbers that is missing.
@@ -36,6 +39,9 @@ class ClinicalResult:
     """
 
     settings: dict[str, Any]
+    isthing: list[bool]
+    max_detections: int
+    dice_reduction: Literal["pooled", "by_image"]
     counts: dict[str, int]
     values: dict[str, float]
     undefined: dict[str, str]
@@ -69,9 +75,9 @@ def measure_clinical(
     for group, statistic in fold.statistics.items():
         if group in USUAL_GROUPS:
             continue
-        for name, by_class in statistic.measure(np.ones((1, len(statistic.patients)))).items():
-            values[name] = float(defined_mean(by_class, 1)[0])
-            if math.isnan(values[name]):
+        for name, value in measure_once(statistic).items():
+            values[name] = value
+            if math.isnan(value):
                 undefined[name] = fold.why_undefined[group]
     medians, why = _medians(records, how)
     values |= medians
@@ -91,7 +97,16 @@ def measure_clinical(
         "lesions": len(truths),
         "suspicious lesions": int(truths["category"].isin(list(how.clinical.suspicious)).sum()),
     }
-    return ClinicalResult(how.clinical.to_dict(), counts, values, undefined, strata)
+    return ClinicalResult(
+        settings=how.clinical.to_dict(),
+        isthing=list(how.isthing),
+        max_detections=how.max_detections,
+        dice_reduction=how.dice_reduction,
+        counts=counts,
+        values=values,
+        undefined=undefined,
+        strata=strata,
+    )
 
 
 def area_over_thresholds(thresholds: Sequence[float], values: Sequence[float]) -> float:

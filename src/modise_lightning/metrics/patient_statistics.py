@@ -115,6 +115,12 @@ def quality_by_class(counts: Values) -> dict[str, Values]:
     return {"RQ": recognition, "SQ": segmentation, "PQ": recognition * segmentation}
 
 
+def measure_once(statistic: PatientStatistic) -> dict[str, float]:
+    """Measure each patient once: by number, the mean over its classes, NaN where it is undefined."""
+    measured = statistic.measure(np.ones((1, len(statistic.patients))))
+    return {name: float(defined_mean(values, 1)[0]) for name, values in measured.items()}
+
+
 def defined_mean(values: Values, axis: int) -> Values:
     """Average the values that are defined; NaN where none is."""
     with warnings.catch_warnings():
