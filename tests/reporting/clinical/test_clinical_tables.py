@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig
 
@@ -15,7 +16,8 @@ from clinical_runs import write_clinical_run
 from cross_validation_runs import write_measured_run
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult
-from modise_lightning.reporting.clinical.model_intervals import measure_models
+from modise_lightning.metrics.resampling import holm
+from modise_lightning.reporting.clinical.model_intervals import measure_models, shown_numbers
 from modise_lightning.reporting.cross_validation.runs import find_runs
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
 from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
@@ -75,8 +77,12 @@ def test_differences_are_paired_and_corrected(runs: Path) -> None:
     assert difference.interval.value == pytest.approx(bad.intervals["PQ"].value - good.intervals["PQ"].value)
     assert difference.interval.percentile[1] < 0
     assert difference.p_value == 1 / 201
-    for each in bad.differences.values():
-        assert math.isnan(each.p_value) or each.corrected >= each.p_value
+    shown = shown_numbers([good, bad])
+    for name, each in bad.differences.items():
+        assert (name in shown and not math.isnan(each.p_value)) == (not math.isnan(each.corrected))
+    corrected = [bad.differences[name].corrected for name in shown]
+    np.testing.assert_allclose(corrected, holm([bad.differences[name].p_value for name in shown]))
+    assert len([name for name in shown if name.startswith("FROC")]) == 9
 
 
 def test_tables_and_files(
@@ -92,7 +98,8 @@ def test_tables_and_files(
         "patient sensitivity at 90 % specificity",
         "matched 95 % Hausdorff distance (mm)",
         "lesion-wise surface Dice",
-        "FROC mask\\_iou by breast per normal image, mean",
+        "FROC mask\\_iou by breast per image, mean",
+        "FROC mask\\_iou per normal image at 1",
         "paired differences over the same patients",
         "| size (mm) | 0 to 5 |",
         "normal images 36",

@@ -10,14 +10,12 @@ from io import StringIO
 
 from modise_lightning.csv_cells import guard_cells
 from modise_lightning.metrics.resampling import Interval
-from modise_lightning.reporting.clinical.model_intervals import ClinicalModel
+from modise_lightning.reporting.clinical.model_intervals import ClinicalModel, shown_numbers
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.text_tables.rendering import Line, TextTable
 
 # In millimetres or pixels, not shares.
 _IS_DISTANCE = re.compile(r"\((mm|pixels)\)$")
-# Of FROC the table shows the mean over the rates and the sensitivity at one false positive, the CSV all.
-_LEFT_OUT = re.compile(r"^FROC .* at (?!1$)")
 _MOST_REASONS = 12
 
 
@@ -112,7 +110,7 @@ def bounds(interval: Interval) -> tuple[float, float]:
 def _numbers(
     table: DatasetTable, models: Sequence[ClinicalModel], notes: Sequence[str], confidence: float
 ) -> TextTable:
-    names = _shown(models)
+    names = shown_numbers(models)
     lines = []
     for name in names:
         cells = [name]
@@ -139,7 +137,8 @@ def _numbers(
         notes=[
             f"Evaluated: {counts} ({models[0].label}, all its folds).",
             "Intervals: bootstrap over the test patients, stratified by fold, BCa (percentile where BCa is "
-            "undefined, *), with the trainings as they are. Distances are in millimetres or pixels.",
+            "undefined, *), with the trainings as they are. Distances are in millimetres or pixels. Every "
+            "other rate and rule stands in the CSV file.",
             *notes,
             *reasons,
         ],
@@ -148,9 +147,10 @@ def _numbers(
 
 def _differences(models: Sequence[ClinicalModel], confidence: float) -> TextTable:
     compared = [model for model in models if model.differences]
+    number = sum(not math.isnan(each.corrected) for model in compared for each in model.differences.values())
     lines = []
     for model in compared:
-        for name in _shown(models):
+        for name in shown_numbers(models):
             each = model.differences.get(name)
             if each is None or math.isnan(each.interval.value):
                 continue
@@ -163,9 +163,8 @@ def _differences(models: Sequence[ClinicalModel], confidence: float) -> TextTabl
         lines=lines,
         notes=[
             "p: two-sided permutation test over patients, whose results are exchanged between the models; "
-            f"p (Holm) is corrected for all {sum(len(model.differences) for model in compared)} differences, "
-            "those of the CSV file included. Trainings are as they are: a difference says that of these "
-            "trainings, not of the methods."
+            f"p (Holm) is corrected for the {number} differences of this table. Trainings are as they are: a "
+            "difference is one of these trainings, not of the methods."
         ],
     )
 
@@ -194,15 +193,10 @@ def _strata(table: DatasetTable, models: Sequence[ClinicalModel], confidence: fl
         columns=["by", "level", "lesions", *heads],
         lines=lines,
         notes=[
-            f"Sensitivity with Wilson's {100 * confidence:g} % interval, as if lesions were independent; mean "
-            "IoU of those found."
+            f"Sensitivity with Wilson's {100 * confidence:g} % interval, as if lesions were independent; "
+            "mean IoU of those found."
         ],
     )
-
-
-def _shown(models: Sequence[ClinicalModel]) -> list[str]:
-    names = dict.fromkeys(name for model in models for name in model.intervals)
-    return [name for name in names if not _LEFT_OUT.search(name)]
 
 
 def _cell(name: str, interval: Interval, *, signed: bool) -> str:

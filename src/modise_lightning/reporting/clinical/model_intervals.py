@@ -33,7 +33,7 @@ class Difference:
     Attributes:
         interval: Paired, over patients.
         p_value: Of the permutation test over patients; NaN where the difference is undefined.
-        corrected: The same, corrected by Holm for all differences that are shown.
+        corrected: The same, corrected by Holm for all differences that tables show; NaN of the others.
     """
 
     interval: Interval
@@ -113,6 +113,26 @@ def measure_models(
     if any(model.differences for model in models):
         notes.append(f"Differences are from {reference.label}.")
     return _corrected(models), notes
+
+
+def shown_numbers(models: Sequence[ClinicalModel]) -> list[str]:
+    """Give the numbers that tables show, in order; of FROC few of the rates, rules and exposures.
+
+    Args:
+        models: Of one dataset.
+    """
+    names = list(dict.fromkeys(name for model in models for name in model.intervals))
+    curves = [name for name in names if name.startswith("FROC ")]
+    first_rule = curves[0].split()[1] if curves else ""
+    chosen = []
+    for name in names:
+        if name in curves:
+            is_mean = name.endswith(", mean")
+            usual = name.startswith((f"FROC {first_rule} per image", f"FROC {first_rule} per normal image"))
+            if not (is_mean or (usual and name.endswith(" at 1"))) or (not usual and "normal" in name):
+                continue
+        chosen.append(name)
+    return chosen
 
 
 def _of(row: ModelFolds, fold: int) -> ClinicalResult | None:
@@ -235,15 +255,20 @@ def _differences(
 
 
 def _corrected(models: Sequence[ClinicalModel]) -> list[ClinicalModel]:
-    """Correct p for all differences together."""
-    keys = [(model.label, number) for model in models for number in model.differences]
-    p_values = [each.p_value for model in models for each in model.differences.values()]
-    corrected = dict(zip(keys, holm(p_values), strict=True))
+    """Correct p for all differences that tables show, together; the others have no corrected one."""
+    shown = set(shown_numbers(models))
+    p_values = {
+        (model.label, number): each.p_value
+        for model in models
+        for number, each in model.differences.items()
+        if number in shown
+    }
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [
         replace(
             model,
             differences={
-                number: replace(each, corrected=corrected[model.label, number])
+                number: replace(each, corrected=corrected.get((model.label, number), math.nan))
                 for number, each in model.differences.items()
             },
         )
