@@ -46,9 +46,7 @@ def panoptica_says(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float
     above = float(np.nextafter(0.5, 1))
     evaluator = Panoptica_Evaluator(
         expected_input=InputType.UNMATCHED_INSTANCE,
-        instance_matcher=NaiveThresholdMatching(
-            matching_metric=Metric.IOU, matching_threshold=np.nextafter(0.5, 1)
-        ),
+        instance_matcher=NaiveThresholdMatching(matching_metric=Metric.IOU, matching_threshold=above),
         instance_metrics=[Metric.DSC, Metric.IOU, Metric.ASSD],
     )
     (result,) = evaluator.evaluate(prediction, truth).values()

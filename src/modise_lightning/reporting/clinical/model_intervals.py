@@ -77,7 +77,7 @@ def measure_models(
     Raises:
         UserError: Runs were measured with different settings, or records are missing or contradict results.
     """
-    clinical = [row for row in table.models if all(_of(row, fold) is not None for fold in row.runs)]
+    clinical = _with_clinical_results(table)
     if not clinical:
         return [], []
     _check_settings(clinical)
@@ -86,7 +86,7 @@ def measure_models(
         for row in table.models
         if row not in clinical
     ]
-    folds = {row.label: {fold: _statistics(row, fold) for fold in row.runs} for row in clinical}
+    folds = {row.label: {fold: read_statistics(row, fold) for fold in row.runs} for row in clinical}
     reference = choose_reference(table.models, comparison.reference)
     if reference not in clinical:
         reference = clinical[0]
@@ -98,7 +98,7 @@ def measure_models(
         if row is not reference and comparison.bootstrap_samples:
             differences, reason = _differences(own, folds[reference.label], comparison)
             notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
-        results = [cast(ClinicalResult, _of(row, fold)) for fold in row.runs]
+        results = [result_of(row, fold) for fold in row.runs]
         counts = {name: sum(each.counts[name] for each in results) for name in results[0].counts}
         models.append(
             ClinicalModel(
@@ -135,17 +135,40 @@ def shown_numbers(models: Sequence[ClinicalModel]) -> list[str]:
     return chosen
 
 
-def _of(row: ModelFolds, fold: int) -> ClinicalResult | None:
-    return row.runs[fold].results[row.model].clinical
+def clinical_rows(table: DatasetTable) -> list[ModelFolds]:
+    """Give the models whose runs were evaluated with ``metrics=clinical``, all with the same settings.
+
+    Args:
+        table: Of one dataset.
+
+    Raises:
+        UserError: There is none, or their settings differ.
+    """
+    rows = _with_clinical_results(table)
+    if not rows:
+        raise UserError(f"figures: roc and strata need runs of metrics=clinical; none on {table.dataset} is.")
+    _check_settings(rows)
+    return rows
+
+
+def result_of(row: ModelFolds, fold: int) -> ClinicalResult:
+    """Give the clinical result of a fold of a model that has them."""
+    clinical = row.runs[fold].results[row.model].clinical
+    assert clinical is not None
+    return clinical
+
+
+def _with_clinical_results(table: DatasetTable) -> list[ModelFolds]:
+    return [row for row in table.models if all(each.clinical is not None for each in row.results.values())]
 
 
 def _check_settings(rows: Sequence[ModelFolds]) -> None:
     first = rows[0].runs[next(iter(rows[0].runs))]
-    expected = _of(rows[0], first.identity.fold)
+    expected = result_of(rows[0], next(iter(rows[0].runs))).settings
     for row in rows:
         for fold, run in row.runs.items():
-            settings = cast(ClinicalResult, _of(row, fold)).settings
-            for name, value in cast(ClinicalResult, expected).settings.items():
+            settings = result_of(row, fold).settings
+            for name, value in expected.items():
                 if settings.get(name) != value:
                     raise UserError(
                         f"runs: {run.folder} and {first.folder} differ in metrics.clinical.{name} "
@@ -154,8 +177,17 @@ def _check_settings(rows: Sequence[ModelFolds]) -> None:
                     )
 
 
-def _statistics(row: ModelFolds, fold: int) -> FoldStatistics:
-    run, clinical = row.runs[fold], cast(ClinicalResult, _of(row, fold))
+def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
+    """Build the statistics of a fold from its records, as its results were measured.
+
+    Args:
+        row: A model with clinical results.
+        fold: One of its folds.
+
+    Raises:
+        UserError: Records or settings are damaged.
+    """
+    run, clinical = row.runs[fold], result_of(row, fold)
     records = read_records(run.folder / "records" / row.model.replace(" ", "_"))
     if run.identity.matching not in get_args(Matching):
         raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
+from modise_lightning.reporting.clinical.figures import draw_roc, draw_strata, roc_data, strata_data
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -64,7 +65,7 @@ def make_figures(table: DatasetTable, settings: FigureSettings, predict: Predict
     Raises:
         UserError: A run has no records, or damaged ones, or no checkpoint where one is needed.
     """
-    needs_records = set(settings.figures) - {"threshold_ablation"}
+    needs_records = set(settings.figures) - {"threshold_ablation", "roc", "strata"}
     models = read_models(table.models) if needs_records else []
     for name in dict.fromkeys(settings.figures):
         if name == "qualitative_grid":
@@ -112,6 +113,12 @@ def make_curves(
         case "confusion":
             data = confusion_data(models, threshold=settings.confusion.threshold)
             figure = draw_confusion_figure(table, data)
+        case "roc":
+            data = roc_data(table)
+            figure = draw_roc(table, data)
+        case "strata":
+            data = strata_data(table)
+            figure = draw_strata(table, data)
         case _:
             raise ValueError(f"there is no figure {name}.")
     return MadeFigure(name, figure, data)
