@@ -327,7 +327,7 @@ def test_mixed_units_have_no_mean_distance() -> None:
     result = measure_clinical(
         replace(records, overlaps=overlaps, clinical=clinical), how(), thresholds=[0.1], curves={"PQ": [0.5]}
     )
-    assert "in millimetres and some have none" in result.undefined["distances"]
+    assert "in millimetres and some have none" in result.undefined["distances of borders"]
     assert not any("distance" in name for name in result.values)
     assert result.values["matched surface Dice"] == 0.5
 

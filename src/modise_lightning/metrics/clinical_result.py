@@ -11,7 +11,7 @@ import numpy as np
 
 from modise_lightning.metrics.cases import patients_of
 from modise_lightning.metrics.clinical_records import describe_images
-from modise_lightning.metrics.lesion_statistics import matched_lesions
+from modise_lightning.metrics.lesion_statistics import matched_lesions, unit_of_distances
 from modise_lightning.metrics.patient_statistics import measure_once
 from modise_lightning.metrics.record_statistics import Measurement, fold_statistics, is_normal
 from modise_lightning.metrics.records import EvaluationRecords
@@ -124,15 +124,10 @@ def area_over_thresholds(thresholds: Sequence[float], values: Sequence[float]) -
 def _medians(records: EvaluationRecords, how: Measurement) -> tuple[dict[str, float], dict[str, str]]:
     """Give the medians over all matches, whatever their class."""
     matches, _ = matched_lesions(records, how.category_names, how.threshold, how.matching)
-    units = sorted(set(matches["unit"]))
     columns = {f"matched {name}, median": column for name, column in _MEDIANS.items()}
-    undefined = {}
-    if len(units) == 1:
-        columns |= {f"matched {name}, median ({units[0]})": column for name, column in _DISTANCES.items()}
-    elif len(units) > 1:
-        undefined["distances"] = "some images have a spacing in millimetres and some have none"
-    else:
-        undefined["distances"] = f"nothing is matched at T {how.threshold:g}"
+    unit, _ = unit_of_distances(matches, how.threshold)
+    if unit is not None:
+        columns |= {f"matched {name}, median ({unit})": column for name, column in _DISTANCES.items()}
     values = {name: float(matches[column].median()) for name, column in columns.items()}
     nothing = f"nothing is matched at T {how.threshold:g}"
-    return values, undefined | {name: nothing for name, value in values.items() if math.isnan(value)}
+    return values, {name: nothing for name, value in values.items() if math.isnan(value)}

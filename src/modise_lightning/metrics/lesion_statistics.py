@@ -67,13 +67,28 @@ def matched_lesions(
     return matches.merge(records.clinical.boundaries, on=_PAIR, how="left", validate="one_to_one"), lesions
 
 
+def unit_of_distances(matches: pd.DataFrame, threshold: float) -> tuple[str | None, str]:
+    """Give the unit that the distances of all matches share, or None and why there is none.
+
+    Args:
+        matches: Of ``matched_lesions``.
+        threshold: Of the matches.
+    """
+    units = sorted(set(matches["unit"]))
+    if not units:
+        return None, f"nothing is matched at T {threshold:g}"
+    if len(units) > 1:
+        return None, "some images have a spacing in millimetres and some have none"
+    return units[0], ""
+
+
 def lesion_statistics(
     records: EvaluationRecords,
     of_image: Sequence[str],
     category_names: Sequence[str],
     threshold: float,
     matching: Matching,
-) -> dict[str, RatioOfSums]:
+) -> tuple[dict[str, RatioOfSums], dict[str, str]]:
     """Build the means of a fold.
 
     Args:
@@ -85,8 +100,8 @@ def lesion_statistics(
 
     Returns:
         By name: ``matched ...`` over the matches; ``lesion-wise ...`` over matches, misses and false
-        positives, which have 0 (as in BraTS 2023). Distances in the unit that all images share; none of them
-        where some are in millimetres and some in pixels.
+        positives, which have 0 (as in BraTS 2023). Distances are in the unit that all matches share. And
+        why there are no distances, where there are none.
     """
     matches, lesions = matched_lesions(records, category_names, threshold, matching)
     row = pd.Index(records.images["image_id"]).get_indexer(pd.Index(matches["image_id"]))
@@ -104,10 +119,11 @@ def lesion_statistics(
         total = summed(matches[column].to_numpy(np.float64))
         for kind, denominator in (("matched", number), ("lesion-wise", all_lesions)):
             statistics[f"{kind} {name}"] = RatioOfSums(f"{kind} {name}", patients, total, denominator)
-    units = sorted(set(matches["unit"]))
-    if len(units) == 1:
-        for name, column in _DISTANCES.items():
-            named = f"matched {name} ({units[0]})"
-            total = summed(matches[column].to_numpy(np.float64))
-            statistics[named] = RatioOfSums(named, patients, total, number)
-    return statistics
+    unit, reason = unit_of_distances(matches, threshold)
+    if unit is None:
+        return statistics, {"distances of borders": reason}
+    for name, column in _DISTANCES.items():
+        named = f"matched {name} ({unit})"
+        total = summed(matches[column].to_numpy(np.float64))
+        statistics[named] = RatioOfSums(named, patients, total, number)
+    return statistics, {}

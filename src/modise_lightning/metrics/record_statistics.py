@@ -100,9 +100,11 @@ def fold_statistics(records: EvaluationRecords, how: Measurement) -> FoldStatist
     else:
         built.statistics["Dice"] = _dice(records.clinical.class_pixels, images, of_image, how)
         built.why_undefined["Dice"] = "no class occurs, neither in truth nor in prediction"
-        for group, statistic in lesion_statistics(
+        lesions, missing = lesion_statistics(
             records, of_image, how.category_names, how.threshold, how.matching
-        ).items():
+        )
+        built.missing.update(missing)
+        for group, statistic in lesions.items():
             built.statistics[group] = statistic
             built.why_undefined[group] = f"nothing is matched at T {how.threshold:g}"
     if how.clinical is not None:
@@ -192,7 +194,7 @@ def _add_cases(
     try:
         cases = collect_cases(records, images, level=level, suspicious=settings.suspicious)
     except UserError as error:
-        built.missing[level] = str(error)
+        built.missing[level] = str(error).rstrip(".")
         return
     patients = tuple(sorted(set(of_image)))
     built.statistics[level] = ScoredCases(
@@ -225,7 +227,7 @@ def _add_froc(
     try:
         detections = _detections(records, how, rule)
     except UserError as error:
-        built.missing[f"FROC {rule}"] = str(error)
+        built.missing[f"FROC {rule}"] = str(error).rstrip(".")
         return
     names = list(settings.suspicious) or list(how.category_names)
     counted = np.isin(np.arange(len(how.category_names)), [how.category_names.index(name) for name in names])

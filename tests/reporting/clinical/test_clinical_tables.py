@@ -181,6 +181,26 @@ def test_a_fold_without_normal_images_is_told_and_left_out(tmp_path: Path) -> No
     assert not math.isnan(model.intervals[name].value)
 
 
+def test_folds_of_different_units_are_not_averaged_silently(tmp_path: Path) -> None:
+    for fold in range(2):
+        write_clinical_run(tmp_path / str(fold), "a", fold, 1, said=fold == 0, num_folds=3)
+    (model,), _ = measure_models(table_of(tmp_path), COMPARISON)
+    for unit, other in (("mm", 1), ("pixels", 0)):
+        name = f"matched average surface distance ({unit})"
+        assert not math.isnan(model.intervals[name].value)
+        assert model.undefined[name] == {other: "this fold does not have it"}
+    assert set(model.undefined["breast"]) == {1}
+
+
+def test_a_fold_that_only_one_model_has_is_no_part_of_a_difference(tmp_path: Path) -> None:
+    for name, folds in (("a", 2), ("b", 1)):
+        for fold in range(folds):
+            write_clinical_run(tmp_path / name / str(fold), name, fold, 1, num_folds=3)
+    models, notes = measure_models(table_of(tmp_path), COMPARISON)
+    assert "b against a: only one of them has fold 1; left out." in notes
+    assert models[1].differences["PQ"].interval.value == 0
+
+
 def test_runs_of_other_metrics_stand_beside_and_are_told(tmp_path: Path) -> None:
     write_clinical_run(tmp_path / "0", "a", 0, 1, num_folds=3)
     write_measured_run(tmp_path / "1", "b", 0, 1, num_folds=3)

@@ -98,6 +98,12 @@ def measure_models(
         if row is not reference and comparison.bootstrap_samples:
             differences, reason = _differences(own, folds[reference.label], comparison)
             notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
+            left_out = sorted(set(row.runs) ^ set(reference.runs))
+            if left_out and differences:
+                numbers = ", ".join(map(str, left_out))
+                notes.append(
+                    f"{row.label} against {reference.label}: only one of them has fold {numbers}; left out."
+                )
         results = [result_of(row, fold) for fold in row.runs]
         counts = {name: sum(each.counts[name] for each in results) for name in results[0].counts}
         models.append(
@@ -311,7 +317,12 @@ def _corrected(models: Sequence[ClinicalModel]) -> list[ClinicalModel]:
 def _undefined(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, str]]:
     """Say of each number and fold why it has no value there, and of each group why it is missing."""
     reasons: dict[str, dict[int, str]] = {}
+    groups = dict.fromkeys(group for fold in folds.values() for group in fold.statistics)
     for number, fold in sorted(folds.items()):
+        for group in groups:
+            if group not in fold.statistics and group not in fold.missing:
+                # A distance in another unit, or in none.
+                reasons.setdefault(group, {})[number] = "this fold does not have it"
         for group, reason in fold.missing.items():
             reasons.setdefault(group, {})[number] = reason
         for group, statistic in fold.statistics.items():
