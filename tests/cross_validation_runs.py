@@ -11,12 +11,13 @@ import numpy as np
 import torch
 import yaml
 
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
 from modise_lightning.metrics.records import write_records
 from modise_lightning.reporting.results import RunIdentity, write_results
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
-METRICS = Path(__file__).parents[1] / "conf" / "metrics" / "default.yaml"
+METRICS = Path(__file__).parents[1] / "conf" / "metrics" / "paper.yaml"
 NAMES = ["benign", "malignant"]
 THRESHOLDS = [0.1, 0.3, 0.95]
 
@@ -129,17 +130,20 @@ def write_run_of(
     run: RunIdentity,
     names: list[str],
     images: Sequence[tuple[ImageRecord, Prediction, PanopticSegmentation]],
+    clinical: ClinicalSettings | None = None,
 ) -> EvaluationResult:
     """Measure predictions, and keep results and records."""
     values = yaml.safe_load(METRICS.read_text())
     del values["_target_"], values["_partial_"]
-    values["matching"] = run.matching
+    values |= {"matching": run.matching, "clinical": clinical}
     metrics = SegmentationMetrics(category_names=names, isthing=[True] * len(names), **values)
     recorder = metrics.recorder()
     for record, prediction, target in images:
         metrics.update([prediction], [target])
         recorder.update([record], [prediction], [target])
     result = metrics.compute()
+    records = recorder.compute(result.best_threshold)
+    result = metrics.with_clinical(result, records)
     write_results(folder / "results.json", {"trained": result}, run)
-    write_records(folder / "records" / "trained", recorder.compute(result.best_threshold))
+    write_records(folder / "records" / "trained", records)
     return result

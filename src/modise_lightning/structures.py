@@ -7,7 +7,7 @@ Shapes use B images, Q queries, K classes, C channels, H and W pixels, N segment
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 # Importing torch takes seconds and 0.4 GB, which the processes that prepare images would pay each.
 if TYPE_CHECKING:
@@ -38,14 +38,23 @@ class Category:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """Where an image comes from.
+    """Where an image comes from, and what its source says of it; None where the source does not say.
 
     Attributes:
         image_id: Unique number in its dataset.
         file_name: File name in its dataset.
-        patient_id: Patient that it shows; folds never split a patient.
+        patient_id: Patient that it shows; folds never split a patient. Empty where it is not known.
         height: Height of the stored image in pixels.
         width: Width of the stored image in pixels.
+        study_id: Examination that it belongs to.
+        laterality: Which breast it shows.
+        view: Projection, such as ``CC`` or ``MLO``.
+        density: Breast density, such as BI-RADS' ``A`` to ``D``.
+        modality: Kind of image where a dataset has several, such as ``low energy`` or ``subtracted``.
+        spacing_mm: Height and width of a pixel of the stored image in millimetres.
+        source: Dataset that it was taken from.
+        fold: Its cross-validation fold.
+        normal: Whether the source calls it free of findings.
     """
 
     image_id: int
@@ -53,6 +62,15 @@ class ImageRecord:
     patient_id: str
     height: int
     width: int
+    study_id: str | None = None
+    laterality: Literal["left", "right"] | None = None
+    view: str | None = None
+    density: str | None = None
+    modality: str | None = None
+    spacing_mm: tuple[float, float] | None = None
+    source: str | None = None
+    fold: int | None = None
+    normal: bool | None = None
 
 
 @dataclass

@@ -27,8 +27,10 @@ def tables(config: DictConfig) -> list[DatasetTable]:
 
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import Console
+    from modise_lightning.reporting.clinical.layout import clinical_csv, clinical_tables, strata_csv
+    from modise_lightning.reporting.clinical.model_intervals import measure_models
     from modise_lightning.reporting.cross_validation.comparison import compare_models
-    from modise_lightning.reporting.cross_validation.files import file_names, write_table
+    from modise_lightning.reporting.cross_validation.files import file_names, write_csv, write_table
     from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
     from modise_lightning.reporting.cross_validation.settings import TableSettings
     from modise_lightning.reporting.cross_validation.table import gather_tables
@@ -45,9 +47,16 @@ def tables(config: DictConfig) -> list[DatasetTable]:
         comparisons, notes = compare_models(table, **settings.comparison.model_dump())
         if comparisons:
             parts.append(comparison_table(comparisons, notes, settings.comparison.confidence))
+        confidence = settings.comparison.confidence
+        clinical, clinical_notes = measure_models(table, settings.comparison)
+        parts += clinical_tables(table, clinical, clinical_notes, confidence=confidence)
         for part in parts:
             console.print(render_table(part))
         written = write_table(Path(settings.output_dir), table, parts, name)
+        if clinical:
+            contents = {"clinical": clinical_csv(table, clinical)}
+            contents["strata"] = strata_csv(table, clinical, confidence=confidence)
+            written += write_csv(Path(settings.output_dir), name, contents)
         console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     return made
 

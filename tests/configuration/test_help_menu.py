@@ -20,6 +20,7 @@ OF_TRAINING += [
     "inference/clip_head",
     "logger",
     "mask_generator",
+    "metrics",
     "optimizer",
     "protocol",
     "text",

@@ -345,7 +345,7 @@ def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() ->
     monitor = yaml.safe_load((CONF / "callbacks" / "default.yaml").read_text())["checkpoint"]["monitor"]
     split, name = monitor.split("/")
     assert (split, name) == ("validation", "mean_average_precision")
-    settings = yaml.safe_load((CONF / "metrics" / "default.yaml").read_text())
+    settings = yaml.safe_load((CONF / "metrics" / "paper.yaml").read_text())
     del settings["_target_"], settings["_partial_"]
     target = PanopticSegmentation(torch.zeros(16, 16, dtype=torch.int64), torch.tensor([0, 1]))
     target.segment_ids[:8, :8], target.segment_ids[8:, 8:] = 1, 2

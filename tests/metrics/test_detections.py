@@ -87,8 +87,10 @@ def test_precision_is_that_of_cocos_evaluation(
 def test_pooled_images_stay_apart(make_pair: Callable[..., Any]) -> None:
     images = make_images(make_pair, 3, num_images=6)
     parts = [read(record(images[:2])), read(record(images[2:5])), read(record(images[5:]))]
-    pooled = pool_detections(parts)
+    pooled, together = pool_detections(parts), read(record(images))
     assert pooled.num_images == 6
+    np.testing.assert_array_equal(pooled.images, together.images)
+    np.testing.assert_array_equal(pooled.truth_images, together.truth_images)
     for threshold in THRESHOLDS:
         expected = np.concatenate([part.match(threshold) for part in parts])
         assert expected.any()
@@ -136,7 +138,9 @@ def test_of_equal_overlaps_the_later_truth_is_taken_as_in_coco() -> None:
         num_images=1,
         scores=np.array([0.9, 0.8]),
         labels=np.array([0, 0]),
+        images=np.array([0, 0]),
         truth_labels=np.array([0, 0]),
+        truth_images=np.array([0, 0]),
         pair_detection=np.array([0, 0, 1]),
         pair_truth=np.array([0, 1, 0]),
         pair_iou=np.array([0.5, 0.5, 0.5]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -16,12 +17,29 @@ import torch.distributed
 import yaml
 
 from modise_lightning.errors import UserError
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
 from modise_lightning.metrics.records import write_records
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
-CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "default.yaml"
+CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "paper.yaml"
 NAMES = ["mass", "calcification", "breast"]
+CLINICAL = ClinicalSettings(
+    suspicious=["mass"],
+    case_levels=["breast", "patient"],
+    hit_rules=["mask_iou", "box_iou", "centre", "any_overlap"],
+    hit_threshold=0.1,
+    false_positive_rates=[0.5, 1],
+    low_rate=0.1,
+    high_sensitivity=0.9,
+    specificities=[0.9],
+    surface_tolerance_mm=2.0,
+    surface_tolerance_pixels=1.0,
+    strip_share=0.02,
+    size_edges_mm=[10],
+    size_edges_share=[0.2],
+    confidence=0.95,
+)
 
 
 def make_metrics(**changes: Any) -> SegmentationMetrics:
@@ -69,7 +87,15 @@ def record(images: list[int], metrics: SegmentationMetrics, folder: Path) -> Non
         prediction, target = make_image(image)
         size = target.segment_ids.shape
         recorder.update([ImageRecord(image, f"{image}.png", "7", *size)], [prediction], [target])
-    write_records(folder, recorder.compute(0.3))
+    records = recorder.compute(0.3)
+    write_records(folder, records)
+    if metrics.clinical is not None:
+        nothing: dict[str, Any] = {}
+        curves = [[0.5, 0.25]] * 4
+        result = EvaluationResult(1, NAMES, [0.1, 0.3], 0.3, *curves, 0.5, *[nothing] * 5)
+        clinical = metrics.with_clinical(result, records).clinical
+        assert clinical is not None
+        (folder / "clinical.json").write_text(json.dumps(dataclasses.asdict(clinical)))
 
 
 def test_a_perfect_prediction_gives_one_everywhere() -> None:
@@ -179,10 +205,12 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
                 assert (
                     json.loads((tmp_path / f"{num_images}_{reduction}_{rank}.json").read_text()) == expected
                 )
-        record(list(range(1, 1 + num_images)), make_metrics(), tmp_path / "expected")
+        record(list(range(1, 1 + num_images)), make_metrics(clinical=CLINICAL), tmp_path / "expected")
         for rank in range(2):
             found = tmp_path / f"{num_images}_{rank}"
-            for name in ("images.csv", "instances.csv", "overlaps.csv"):
+            names = sorted(path.name for path in (tmp_path / "expected").iterdir())
+            assert len(names) == 8
+            for name in names:
                 assert (found / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
 
@@ -197,7 +225,8 @@ def run_process(rank: int, folder: Path) -> None:
             result = evaluate(own, make_metrics(dice_reduction=reduction))
             (folder / f"{num_images}_{reduction}_{rank}.json").write_text(json.dumps(result.to_dict()))
         # An image that fills up the shorter share of a sampler is recorded once.
-        record(own if rank == 0 else [*own, images[0]], make_metrics(), folder / f"{num_images}_{rank}")
+        twice = own if rank == 0 else [*own, images[0]]
+        record(twice, make_metrics(clinical=CLINICAL), folder / f"{num_images}_{rank}")
     torch.distributed.destroy_process_group()
 
 

@@ -74,7 +74,9 @@ class Evaluation(lightning.Callback):
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Log the results of the test split, and gather its records."""
         self._log("test", pl_module)
-        self.records["test"] = self.recorder.compute(self.results["test"].best_threshold)
+        result = self.results["test"]
+        self.records["test"] = self.recorder.compute(result.best_threshold)
+        self.results["test"] = self.metrics.with_clinical(result, self.records["test"])
 
     def _reset(self, pl_module: lightning.LightningModule) -> None:
         self.metrics.to(pl_module.device)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from modise_lightning.errors import UserError
+from modise_lightning.metrics.localisation import HitRule
 from modise_lightning.metrics.records import EvaluationRecords
 
 # A detection with a larger share than this on void is left out, as in ``InstanceAveragePrecision``.
@@ -25,7 +26,9 @@ class Detections:
         num_images: Number of images, those without any segment included.
         scores: (N,) in [0, 1].
         labels: (N,) class index of each detection.
+        images: (N,) position of its image, from 0.
         truth_labels: (M,) class index of each true segment.
+        truth_images: (M,) position of its image.
         pair_detection: (P,) for each pair of a detection and a true segment with a common pixel, whatever
             their classes: which detection.
         pair_truth: (P,) which true segment.
@@ -35,7 +38,9 @@ class Detections:
     num_images: int
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
+    images: NDArray[np.int64]
     truth_labels: NDArray[np.int64]
+    truth_images: NDArray[np.int64]
     pair_detection: NDArray[np.int64]
     pair_truth: NDArray[np.int64]
     pair_iou: NDArray[np.float64]
@@ -49,6 +54,7 @@ class Detections:
         isthing: Sequence[bool],
         source: Literal["instance", "panoptic"],
         max_detections: int,
+        rule: HitRule = "mask_iou",
     ) -> Detections:
         """Read them from the records of an evaluation, by image.
 
@@ -58,9 +64,12 @@ class Detections:
             isthing: Whether each class's instances are told apart; segments of the others are left out.
             source: Which predictions.
             max_detections: Detections of an image and class that count, by score (COCO: 100).
+            rule: What ``pair_iou`` holds: the IoU of masks or boxes, or 1 for each hit of another rule. Boxes
+                and centres are known of instances only.
 
         Raises:
-            UserError: The records hold another category, or predictions without scores.
+            UserError: The records hold another category, predictions without scores, or not what the rule
+                needs.
         """
         segments = records.instances
         labels = _labels(segments["category"], category_names)
@@ -73,15 +82,18 @@ class Detections:
         rank = ranked.groupby(["image_id", "label"]).cumcount()
         predictions = predictions.loc[np.sort(rank.index[rank < max_detections])]
         truths = segments[segments["source"] == "truth"]
-        overlaps = records.overlaps[records.overlaps["source"] == source]
+        overlaps = _agreements(records, source, rule)
         detection = _positions(predictions, overlaps[["image_id", "predicted_index"]])
         truth = _positions(truths, overlaps[["image_id", "true_index"]])
         kept = (detection >= 0) & (truth >= 0)
+        position = pd.Index(records.images["image_id"])
         return cls(
             num_images=len(records.images),
             scores=predictions["score"].to_numpy(np.float64),
             labels=predictions["label"].to_numpy(np.int64),
+            images=position.get_indexer(pd.Index(predictions["image_id"])).astype(np.int64),
             truth_labels=truths["label"].to_numpy(np.int64),
+            truth_images=position.get_indexer(pd.Index(truths["image_id"])).astype(np.int64),
             pair_detection=detection[kept],
             pair_truth=truth[kept],
             pair_iou=overlaps["iou"].to_numpy(np.float64)[kept],
@@ -127,11 +139,16 @@ def pool_detections(parts: Sequence[Detections]) -> Detections:
     """
     detections = np.cumsum([0, *(len(part.scores) for part in parts)])
     truths = np.cumsum([0, *(len(part.truth_labels) for part in parts)])
+    images = np.cumsum([0, *(part.num_images for part in parts)])
     return Detections(
         num_images=sum(part.num_images for part in parts),
         scores=np.concatenate([part.scores for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
+        images=np.concatenate([part.images + start for part, start in zip(parts, images, strict=False)]),
         truth_labels=np.concatenate([part.truth_labels for part in parts]),
+        truth_images=np.concatenate(
+            [part.truth_images + start for part, start in zip(parts, images, strict=False)]
+        ),
         pair_detection=np.concatenate(
             [part.pair_detection + start for part, start in zip(parts, detections, strict=False)]
         ),
@@ -140,6 +157,21 @@ def pool_detections(parts: Sequence[Detections]) -> Detections:
         ),
         pair_iou=np.concatenate([part.pair_iou for part in parts]),
     )
+
+
+def _agreements(
+    records: EvaluationRecords, source: Literal["instance", "panoptic"], rule: HitRule
+) -> pd.DataFrame:
+    """Give the pairs of a rule, with its agreement as ``iou``."""
+    if rule in ("mask_iou", "any_overlap"):
+        overlaps = records.overlaps[records.overlaps["source"] == source]
+        return overlaps if rule == "mask_iou" else overlaps.assign(iou=1.0)
+    if records.clinical is None or source != "instance":
+        raise UserError(f"the records do not hold what {rule} needs: evaluate with metrics=clinical.")
+    places = records.clinical.localisations
+    if rule == "box_iou":
+        return places.assign(iou=places["box_iou"])
+    return places[places["centre_inside"] == 1].assign(iou=1.0)
 
 
 def _labels(column: pd.Series, category_names: Sequence[str]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.average_precision import InstanceAveragePrecision
 from modise_lightning.metrics.best_threshold import best_threshold
+from modise_lightning.metrics.clinical_result import ClinicalResult, measure_clinical
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.dice import SegmentationDice
 from modise_lightning.metrics.matching import Matching
 from modise_lightning.metrics.panoptic_quality import PanopticQualitySweep
+from modise_lightning.metrics.record_statistics import Measurement
 from modise_lightning.metrics.recorder import EvaluationRecorder
+from modise_lightning.metrics.records import EvaluationRecords
 from modise_lightning.structures import PanopticSegmentation, Prediction
 
 
@@ -42,6 +46,7 @@ class EvaluationResult:
         dice_by_category: For each class name.
         panoptic_quality_at: Mean panoptic quality at the thresholds that are shown beside the best one, by
             threshold (as text, JSON's keys).
+        clinical: What ``metrics=clinical`` adds; None with other metrics.
     """
 
     num_images: int
@@ -59,6 +64,7 @@ class EvaluationResult:
     average_precision_by_category: dict[str, list[float]]
     dice_by_category: dict[str, float]
     panoptic_quality_at: dict[str, float] = field(default_factory=dict)
+    clinical: ClinicalResult | None = None
 
     def at(self, threshold: float) -> dict[str, float]:
         """Give the means at one threshold.
@@ -106,7 +112,10 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as values that JSON can hold; NaN becomes None."""
-        return {name: _nan_to_none(value) for name, value in asdict(self).items()}
+        values = {name: _nan_to_none(value) for name, value in asdict(self).items()}
+        if self.clinical is None:
+            del values["clinical"]
+        return values
 
 
 class SegmentationMetrics(nn.Module):
@@ -123,6 +132,7 @@ class SegmentationMetrics(nn.Module):
         max_detections: PositiveInt,
         dice_reduction: Literal["pooled", "by_image"],
         fixed_thresholds: Sequence[float] = (),
+        clinical: ClinicalSettings | None = None,
     ) -> None:
         """Build the metrics.
 
@@ -135,6 +145,7 @@ class SegmentationMetrics(nn.Module):
             max_detections: Detections of an image and class that average precision looks at.
             dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``.
             fixed_thresholds: Panoptic quality at those of them that are evaluated is shown beside the best.
+            clinical: What is measured beside, of cases, borders and strata; None for nothing.
 
         Raises:
             UserError: The thresholds are not rising numbers in [0, 1) with one within the limit.
@@ -161,6 +172,11 @@ class SegmentationMetrics(nn.Module):
             if any(math.isclose(threshold, fixed) for fixed in fixed_thresholds)
         ]
         self.matching: Matching = matching
+        self.isthing = list(isthing)
+        self.max_detections = max_detections
+        self.dice_reduction: Literal["pooled", "by_image"] = dice_reduction
+        self.clinical = clinical
+        _check_suspicious(self.category_names, clinical)
         num_categories = len(self.category_names)
         self.panoptic_quality = PanopticQualitySweep(
             num_categories=num_categories, thresholds=self.thresholds, matching=matching
@@ -227,10 +243,49 @@ class SegmentationMetrics(nn.Module):
             category_names=self.category_names,
             lowest_threshold=self.thresholds[0],
             matching=self.matching,
+            clinical=self.clinical,
         )
+
+    def with_clinical(self, result: EvaluationResult, records: EvaluationRecords) -> EvaluationResult:
+        """Add what ``metrics=clinical`` measures to a result.
+
+        Args:
+            result: Of an evaluation.
+            records: Of the same one, by ``recorder``.
+
+        Returns:
+            The result as it is with other metrics.
+        """
+        if self.clinical is None:
+            return result
+        how = Measurement(
+            self.category_names,
+            self.isthing,
+            result.best_threshold,
+            self.matching,
+            self.max_detections,
+            self.dice_reduction,
+            self.clinical,
+        )
+        curves = {
+            "PQ": result.panoptic_quality,
+            "RQ": result.recognition_quality,
+            "SQ": result.segmentation_quality,
+        }
+        clinical = measure_clinical(records, how, thresholds=result.thresholds, curves=curves)
+        return replace(result, clinical=clinical)
 
     def _by_name(self, values: Tensor) -> dict[str, Any]:
         return dict(zip(self.category_names, values.tolist(), strict=True))
+
+
+def _check_suspicious(category_names: Sequence[str], clinical: ClinicalSettings | None) -> None:
+    unknown = [] if clinical is None else sorted(set(clinical.suspicious) - set(category_names))
+    if unknown:
+        raise UserError(
+            f"metrics.clinical.suspicious: the dataset has no class '{unknown[0]}'; it has "
+            f"{', '.join(category_names)}."
+        )
 
 
 def _nan_to_none(value: object) -> object:

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from modise_lightning.metrics.clinical_image import ClinicalImage, measure_clinically
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.dice import count_pixels
 from modise_lightning.metrics.pairs import SegmentOverlaps, joint_histogram, own_crowd_area
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
@@ -64,21 +66,29 @@ class RecordedImage:
         segments: Those with pixels.
         overlaps: Of predicted with true segments.
         dice: Mean over the classes that occur in the image, in truth or prediction; NaN when none does.
+        clinical: What ``metrics=clinical`` keeps beside; None with other metrics.
     """
 
     image: ImageRecord
     segments: list[RecordedSegment]
     overlaps: list[RecordedOverlap]
     dice: float
+    clinical: ClinicalImage | None = None
 
 
-def record_image(image: ImageRecord, prediction: Prediction, target: PanopticSegmentation) -> RecordedImage:
+def record_image(
+    image: ImageRecord,
+    prediction: Prediction,
+    target: PanopticSegmentation,
+    clinical: ClinicalSettings | None = None,
+) -> RecordedImage:
     """Compare all predicted segments of an image with all true ones.
 
     Args:
         image: Where it comes from.
         prediction: Its prediction.
         target: Its truth, of the same size.
+        clinical: How borders are measured; None: they are not, nor anything else of ``metrics=clinical``.
 
     Raises:
         ValueError: Sizes differ.
@@ -110,6 +120,13 @@ def record_image(image: ImageRecord, prediction: Prediction, target: PanopticSeg
         ],
         overlaps=[*_overlaps("instance", instances), *_overlaps("panoptic", panoptic)],
         dice=float((2 * both.double() / sizes).nanmean()),
+        clinical=(
+            None
+            if clinical is None
+            else measure_clinically(
+                image, prediction, target, panoptic, both.tolist(), sizes.tolist(), settings=clinical
+            )
+        ),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch.distributed
 
+from modise_lightning.metrics.clinical_records import ClinicalRecords, description_row
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.functional import PanopticCounts
 from modise_lightning.metrics.image_record import RecordedImage, record_image
 from modise_lightning.metrics.matching import Matching
@@ -25,6 +27,7 @@ class EvaluationRecorder:
         category_names: Sequence[str],
         lowest_threshold: float,
         matching: Matching,
+        clinical: ClinicalSettings | None = None,
     ) -> None:
         """Set what is recorded.
 
@@ -32,7 +35,9 @@ class EvaluationRecorder:
             category_names: Name of each of the K classes.
             lowest_threshold: The lowest IoU threshold of the evaluation.
             matching: How segments are matched below an IoU of 0.5; see ``matching.match``.
+            clinical: What ``metrics=clinical`` keeps beside; None for nothing.
         """
+        self.clinical = clinical
         self.category_names = list(category_names)
         self.lowest_threshold = lowest_threshold
         self.matching: Matching = matching
@@ -55,7 +60,7 @@ class EvaluationRecorder:
             ValueError: Numbers or sizes differ.
         """
         for image, prediction, target in zip(images, predictions, targets, strict=True):
-            self._images.append(record_image(image, prediction, target))
+            self._images.append(record_image(image, prediction, target, self.clinical))
 
     def compute(self, best_threshold: float) -> EvaluationRecords:
         """Gather the images of all processes, by ``image_id``.
@@ -82,7 +87,27 @@ class EvaluationRecorder:
             (*_describe(recorded), *_at_thresholds(count, thresholds), recorded.dice)
             for recorded, count in zip(images, counts, strict=True)
         ]
-        return EvaluationRecords(make_table("images", rows), instances, overlaps)
+        clinical = None if self.clinical is None else self._clinical_records(images)
+        return EvaluationRecords(make_table("images", rows), instances, overlaps, clinical)
+
+    def _clinical_records(self, images: Sequence[RecordedImage]) -> ClinicalRecords:
+        measured = [(each.image, each.clinical) for each in images if each.clinical is not None]
+        return ClinicalRecords.of_rows(
+            {
+                "image_descriptions": [description_row(image) for image, _ in measured],
+                "class_pixels": [
+                    (image.image_id, self.category_names[label], shared, size)
+                    for image, clinical in measured
+                    for label, shared, size in clinical.class_pixels
+                ],
+                "localisations": [
+                    (image.image_id, *row) for image, clinical in measured for row in clinical.localisations
+                ],
+                "boundaries": [
+                    (image.image_id, *row) for image, clinical in measured for row in clinical.boundaries
+                ],
+            }
+        )
 
     def reset(self) -> None:
         """Forget all images."""

@@ -6,23 +6,29 @@ any selection of images are computed from, at any IoU threshold, without the ima
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from modise_lightning.atomic_files import write_text_atomically
-from modise_lightning.csv_cells import guard_cell, unguard_cell
-from modise_lightning.errors import UserError
-from modise_lightning.regular_files import check_regular
+from modise_lightning.metrics.clinical_records import (
+    ClinicalRecords,
+    read_clinical_records,
+    write_clinical_records,
+)
+from modise_lightning.metrics.record_tables import (
+    Columns,
+    Kind,
+    check,
+    check_known,
+    check_unique,
+    make_rows,
+    read_table,
+    write_table,
+)
 
-_Kind = Literal["text", "count", "fraction", "optional fraction"]
-
-_COUNTS_AT_A_THRESHOLD: dict[str, _Kind] = {
+_COUNTS_AT_A_THRESHOLD: dict[str, Kind] = {
     "threshold": "fraction",
     "true_positives": "count",
     "false_positives": "count",
@@ -31,7 +37,7 @@ _COUNTS_AT_A_THRESHOLD: dict[str, _Kind] = {
     "panoptic_quality": "optional fraction",
 }
 
-IMAGE_COLUMNS: Mapping[str, _Kind] = {
+IMAGE_COLUMNS: Columns = {
     "image_id": "count",
     "file_name": "text",
     "patient_id": "text",
@@ -41,7 +47,7 @@ IMAGE_COLUMNS: Mapping[str, _Kind] = {
     **{f"best_{name}": kind for name, kind in _COUNTS_AT_A_THRESHOLD.items()},
     "dice": "optional fraction",
 }
-INSTANCE_COLUMNS: Mapping[str, _Kind] = {
+INSTANCE_COLUMNS: Columns = {
     "image_id": "count",
     "source": "text",
     "index": "count",
@@ -50,15 +56,18 @@ INSTANCE_COLUMNS: Mapping[str, _Kind] = {
     "area": "count",
     "void_area": "count",
 }
-OVERLAP_COLUMNS: Mapping[str, _Kind] = {
+OVERLAP_COLUMNS: Columns = {
     "image_id": "count",
     "source": "text",
     "predicted_index": "count",
     "true_index": "count",
     "iou": "fraction",
 }
-_SOURCES = {"instances": {"truth", "instance", "panoptic"}, "overlaps": {"instance", "panoptic"}}
-_DTYPES = {"text": "str", "count": "int64", "fraction": "float64", "optional fraction": "float64"}
+_CHOICES = {
+    "images": {},
+    "instances": {"source": {"truth", "instance", "panoptic"}},
+    "overlaps": {"source": {"instance", "panoptic"}},
+}
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,14 @@ class EvaluationRecords:
         overlaps: A row a predicted and a true segment with a common pixel, whatever their classes:
             ``image_id``, ``source`` (``instance`` or ``panoptic``), ``predicted_index``, ``true_index`` and
             ``iou`` in (0, 1].
+        clinical: What else ``metrics=clinical`` keeps; None of an evaluation with other metrics, and of an
+            older version.
     """
 
     images: pd.DataFrame
     instances: pd.DataFrame
     overlaps: pd.DataFrame
+    clinical: ClinicalRecords | None = None
 
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "instances": INSTANCE_COLUMNS, "overlaps": OVERLAP_COLUMNS}
@@ -98,104 +110,42 @@ def make_table(
         name: Which table.
         rows: Values in the order of the columns.
     """
-    types = {column: _DTYPES[kind] for column, kind in _COLUMNS[name].items()}
-    return pd.DataFrame(rows, columns=list(types)).astype(types)
+    return make_rows(_COLUMNS[name], rows)
 
 
 def write_records(folder: Path, records: EvaluationRecords) -> None:
-    """Write ``images.csv``, ``instances.csv`` and ``overlaps.csv``; numbers keep all their digits.
+    """Write ``images.csv``, ``instances.csv`` and ``overlaps.csv``, and the clinical ones if there are any.
 
     Args:
         folder: Made if it is missing.
         records: What to write.
     """
-    for name in _COLUMNS:
-        table: pd.DataFrame = getattr(records, name).copy()
-        for column, kind in _COLUMNS[name].items():
-            if kind == "text":
-                table[column] = table[column].map(guard_cell)
-        write_text_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, columns in _COLUMNS.items():
+        write_table(folder / f"{name}.csv", getattr(records, name), columns)
+    if records.clinical is not None:
+        write_clinical_records(folder, records.clinical)
 
 
 def read_records(folder: Path) -> EvaluationRecords:
     """Read and check what ``write_records`` wrote.
 
     Args:
-        folder: Holds the three files.
+        folder: Holds the files.
 
     Raises:
         UserError: A file is missing, is damaged, or contradicts another one; names file, row and column.
     """
-    images, instances, overlaps = (_read_table(folder / f"{name}.csv", name) for name in _COLUMNS)
-    _check_unique(folder / "images.csv", images, ["image_id"])
-    _check_unique(folder / "instances.csv", instances, ["image_id", "source", "index"])
-    _check_unique(folder / "overlaps.csv", overlaps, ["image_id", "source", "predicted_index", "true_index"])
-    _check_known(folder / "instances.csv", instances[["image_id"]], images[["image_id"]], "images.csv")
+    images, instances, overlaps = (
+        read_table(folder / f"{name}.csv", columns, _CHOICES[name]) for name, columns in _COLUMNS.items()
+    )
+    check(folder / "overlaps.csv", overlaps["iou"], overlaps["iou"] > 0, "above 0")
+    check_unique(folder / "images.csv", images, ["image_id"])
+    check_unique(folder / "instances.csv", instances, ["image_id", "source", "index"])
+    check_unique(folder / "overlaps.csv", overlaps, ["image_id", "source", "predicted_index", "true_index"])
+    check_known(folder / "instances.csv", instances[["image_id"]], images[["image_id"]], "images.csv")
     known = instances[["image_id", "source", "index"]]
     predicted = overlaps[["image_id", "source", "predicted_index"]]
     true = overlaps[["image_id", "true_index"]].assign(source="truth")[["image_id", "source", "true_index"]]
-    _check_known(folder / "overlaps.csv", predicted, known, "instances.csv")
-    _check_known(folder / "overlaps.csv", true, known, "instances.csv")
-    return EvaluationRecords(images, instances, overlaps)
-
-
-def _read_table(path: Path, name: str) -> pd.DataFrame:
-    columns = _COLUMNS[name]
-    try:
-        # As text first: pandas would take a file named "NA" for a missing value.
-        content = StringIO(check_regular(path).read_text(encoding="utf-8"))
-        text = pd.read_csv(content, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give a folder that a run wrote, records/<model>."
-        ) from error
-    except ValueError as error:  # pandas' parser errors, and bytes that are not UTF-8
-        raise UserError(f"{path}: not a CSV file of records ({error}).") from error
-    if list(text.columns) != list(columns):
-        raise UserError(f"{path}: expected the columns {list(columns)}, found {list(text.columns)}.")
-    converted = {column: _convert(path, text[column], kind) for column, kind in columns.items()}
-    table = pd.DataFrame(converted)
-    if name in _SOURCES:
-        _check(
-            path, table["source"], table["source"].isin(_SOURCES[name]), f"one of {sorted(_SOURCES[name])}"
-        )
-    if name == "overlaps":
-        _check(path, table["iou"], table["iou"] > 0, "above 0")
-    return table
-
-
-def _convert(path: Path, column: pd.Series, kind: _Kind) -> pd.Series:
-    if kind == "text":
-        return column.map(unguard_cell)
-    numbers = pd.to_numeric(column, errors="coerce")
-    if kind == "count":
-        fits = column.str.fullmatch(r"\d{1,18}")
-        _check(path, column, fits, "a whole number that is not negative")
-        return column.astype("int64")
-    missing = (column == "") if kind == "optional fraction" else pd.Series(False, index=column.index)
-    _check(path, column, missing | numbers.between(0, 1), "a number in [0, 1]")
-    # float() gives back exactly the number that was written; pandas' faster parser may not.
-    return pd.Series([float(value) if value else np.nan for value in column], column.index, dtype="float64")
-
-
-def _check(path: Path, column: pd.Series, fits: pd.Series, expected: str) -> None:
-    if not fits.all():
-        row = int(np.argmin(fits.to_numpy(dtype=bool)))
-        raise UserError(
-            f"{path}: line {row + 2}, {column.name}: expected {expected}, found '{column.iloc[row]}'."
-        )
-
-
-def _check_unique(path: Path, table: pd.DataFrame, key: list[str]) -> None:
-    repeated = table.duplicated(key).to_numpy()
-    if repeated.any():
-        row = int(np.argmax(repeated))
-        raise UserError(f"{path}: line {row + 2} repeats the {', '.join(key)} of an earlier line.")
-
-
-def _check_known(path: Path, keys: pd.DataFrame, known: pd.DataFrame, other: str) -> None:
-    found = pd.MultiIndex.from_frame(keys).isin(pd.MultiIndex.from_frame(known))
-    if not found.all():
-        row = int(np.argmin(found))
-        values = ", ".join(f"{name} {value}" for name, value in keys.iloc[row].items())
-        raise UserError(f"{path}: line {row + 2}: {other} has no {values}.")
+    check_known(folder / "overlaps.csv", predicted, known, "instances.csv")
+    check_known(folder / "overlaps.csv", true, known, "instances.csv")
+    return EvaluationRecords(images, instances, overlaps, read_clinical_records(folder, images, instances))

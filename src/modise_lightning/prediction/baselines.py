@@ -41,4 +41,5 @@ def evaluate_bright_blob(
         metrics.update([prediction], [target])
         recorder.update([dataset.records[index]], [prediction], [target])
     result = metrics.compute()
-    return result, recorder.compute(result.best_threshold)
+    records = recorder.compute(result.best_threshold)
+    return metrics.with_clinical(result, records), records

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from modise_lightning.metrics.clinical_result import ClinicalResult
 from modise_lightning.metrics.evaluation import EvaluationResult
 
 _CURVES = ("panoptic_quality", "recognition_quality", "segmentation_quality", "average_precision")
@@ -47,9 +48,23 @@ def check_result(result: EvaluationResult) -> None:
         _check_names(f"{curve}_by_category", by_category, names)
         for name, values in by_category.items():
             _check_values(f"{curve}_by_category.{name}", values, len(thresholds))
+    if result.clinical is not None:
+        _check_clinical(result.clinical, names)
     _check_names("dice_by_category", result.dice_by_category, names)
     for name, value in result.dice_by_category.items():
         _check_values(f"dice_by_category.{name}", [value], 1)
+
+
+def _check_clinical(clinical: ClinicalResult, names: Sequence[str]) -> None:
+    if len(clinical.isthing) != len(names):
+        raise ValueError(f"clinical.isthing: {len(clinical.isthing)} values for {len(names)} classes")
+    for name, value in clinical.values.items():
+        _check_values(f"clinical.values.{name}", [value], 1)
+        if math.isnan(value) and name not in clinical.undefined:
+            raise ValueError(f"clinical.values.{name}: has no value, and clinical.undefined does not say why")
+    for stratum in clinical.strata:
+        if not 0 <= stratum.found <= stratum.lesions or not 0 <= stratum.iou_sum <= stratum.found:
+            raise ValueError(f"clinical.strata: {stratum.by} {stratum.level} has impossible counts")
 
 
 def _check_names(where: str, values: Mapping[str, object], names: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def compare_models(
     """
     if len(table.models) < 2:
         return [], []
-    chosen = _reference(table.models, reference)
+    chosen = choose_reference(table.models, reference)
     comparisons: list[Comparison] = []
     notes = [_reference_note(table.models, reference, chosen)]
     if len({row.threshold for row in table.models}) > 1:
@@ -111,7 +111,16 @@ def compare_models(
     return comparisons, notes
 
 
-def _reference(models: Sequence[ModelFolds], reference: str | None) -> ModelFolds:
+def choose_reference(models: Sequence[ModelFolds], reference: str | None) -> ModelFolds:
+    """Choose the row that others are compared with.
+
+    Args:
+        models: Rows of a table.
+        reference: Its label; None takes the first one, ``best`` the one with the highest mean PQ.
+
+    Raises:
+        UserError: There is no such row.
+    """
     if reference is None:
         return models[0]
     for row in models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modise_lightning.atomic_files import write_text_atomically
@@ -34,6 +34,25 @@ def write_table(folder: Path, table: DatasetTable, parts: Sequence[TextTable], n
     written = []
     for ending, content in contents.items():
         path = folder / f"{name}.{ending}"
+        write_text_atomically(path, content)
+        written.append(path)
+    return written
+
+
+def write_csv(folder: Path, name: str, contents: Mapping[str, str]) -> list[Path]:
+    """Write ``NAME_WHAT.csv`` of each.
+
+    Args:
+        folder: Made if it is missing.
+        name: Without ending; see ``file_names``.
+        contents: By what it is of.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for what, content in contents.items():
+        path = folder / f"{name}_{what}.csv"
         write_text_atomically(path, content)
         written.append(path)
     return written

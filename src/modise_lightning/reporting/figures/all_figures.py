@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
+from modise_lightning.reporting.clinical.figures import draw_roc, draw_strata, roc_data, strata_data
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -67,7 +68,7 @@ def make_figures(
     Raises:
         UserError: A run has no records, or damaged ones.
     """
-    needs_records = set(settings.figures) - {"threshold_ablation"}
+    needs_records = set(settings.figures) - {"threshold_ablation", "roc", "strata"}
     models = read_models(table.models) if needs_records else []
 
     def make(name: str) -> list[MadeFigure]:
@@ -122,6 +123,12 @@ def make_curves(
         case "confusion":
             data = confusion_data(models, threshold=settings.confusion.threshold)
             figure = draw_confusion_figure(table, data)
+        case "roc":
+            data = roc_data(table)
+            figure = draw_roc(table, data)
+        case "strata":
+            data = strata_data(table)
+            figure = draw_strata(table, data)
         case _:
             raise ValueError(f"there is no figure {name}.")
     return MadeFigure(name, figure, data)

@@ -11,7 +11,9 @@ from modise_lightning.reporting.cross_validation.settings import RunSettings
 from modise_lightning.reporting.figures.files import FigureFormat
 from modise_lightning.reporting.figures.model_records import FoldPooling
 
-CurveName = Literal["threshold_ablation", "precision_recall", "froc", "calibration", "confusion"]
+CurveName = Literal[
+    "threshold_ablation", "precision_recall", "froc", "calibration", "confusion", "roc", "strata"
+]
 FigureName = Literal[CurveName, "qualitative_grid"]
 _Threshold = Annotated[float, Field(gt=0, lt=1)]
 

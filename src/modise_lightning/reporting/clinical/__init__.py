@@ -1,0 +1,1 @@
+"""Tables and figures of what ``metrics=clinical`` measures, over the folds of a cross-validation."""

@@ -1,0 +1,332 @@
+"""Every number of every model with its interval over patients, and its difference from the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from modise_lightning.errors import UserError
+from modise_lightning.metrics.clinical_result import ClinicalResult
+from modise_lightning.metrics.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.matching import Matching
+from modise_lightning.metrics.patient_statistics import PatientStatistic, measure_once
+from modise_lightning.metrics.record_statistics import FoldStatistics, Measurement, fold_statistics
+from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.resampling import Interval, bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.strata import Stratum, pool_strata
+from modise_lightning.reporting.cross_validation.comparison import choose_reference
+from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
+from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
+from modise_lightning.reporting.cross_validation.table import DatasetTable
+
+_SETTINGS = TypeAdapter(ClinicalSettings)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number of a model minus the reference's, over the folds that both have.
+
+    Attributes:
+        interval: Paired, over patients.
+        p_value: Of the permutation test over patients; NaN where the difference is undefined.
+        corrected: The same, corrected by Holm for all differences that tables show; NaN of the others.
+    """
+
+    interval: Interval
+    p_value: float
+    corrected: float
+
+
+@dataclass(frozen=True)
+class ClinicalModel:
+    """A model's clinical numbers.
+
+    Attributes:
+        label: In the tables.
+        intervals: By number.
+        differences: From the reference, by number; none for the reference.
+        undefined: Why a number has no value, or a group of numbers is missing, by name and then by fold.
+        strata: Of all folds together.
+        counts: Of all folds together.
+    """
+
+    label: str
+    intervals: dict[str, Interval]
+    differences: dict[str, Difference]
+    undefined: dict[str, dict[int, str]]
+    strata: list[Stratum]
+    counts: dict[str, int]
+
+
+def measure_models(
+    table: DatasetTable, comparison: ComparisonSettings
+) -> tuple[list[ClinicalModel], list[str]]:
+    """Measure the models whose runs were evaluated with ``metrics=clinical``.
+
+    Args:
+        table: Of one dataset.
+        comparison: Resamples, confidence and reference.
+
+    Returns:
+        Models, none where no run is clinical; and what a reader must know, a sentence each.
+
+    Raises:
+        UserError: Runs were measured with different settings, or records are missing or contradict results.
+    """
+    clinical = _with_clinical_results(table)
+    if not clinical:
+        return [], []
+    _check_settings(clinical)
+    notes = [
+        f"{row.label} was evaluated without metrics=clinical: it has none of these numbers."
+        for row in table.models
+        if row not in clinical
+    ]
+    folds = {row.label: {fold: read_statistics(row, fold) for fold in row.runs} for row in clinical}
+    reference = choose_reference(table.models, comparison.reference)
+    if reference not in clinical:
+        reference = clinical[0]
+    models = []
+    for row in clinical:
+        own = folds[row.label]
+        _check_values(row, own)
+        differences: dict[str, Difference] = {}
+        if row is not reference and comparison.bootstrap_samples:
+            differences, reason = _differences(own, folds[reference.label], comparison)
+            notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
+            left_out = sorted(set(row.runs) ^ set(reference.runs))
+            if left_out and differences:
+                numbers = ", ".join(map(str, left_out))
+                notes.append(
+                    f"{row.label} against {reference.label}: only one of them has fold {numbers}; left out."
+                )
+        results = [result_of(row, fold) for fold in row.runs]
+        counts = {name: sum(each.counts[name] for each in results) for name in results[0].counts}
+        models.append(
+            ClinicalModel(
+                label=row.label,
+                intervals=_intervals(own, comparison),
+                differences=differences,
+                undefined=_undefined(own),
+                strata=pool_strata([each.strata for each in results]),
+                counts=counts,
+            )
+        )
+    if any(model.differences for model in models):
+        notes.append(f"Differences are from {reference.label}.")
+    return _corrected(models), notes
+
+
+def shown_numbers(models: Sequence[ClinicalModel]) -> list[str]:
+    """Give the numbers that tables show, in order; of FROC few of the rates, rules and exposures.
+
+    Args:
+        models: Of one dataset.
+    """
+    names = list(dict.fromkeys(name for model in models for name in model.intervals))
+    curves = [name for name in names if name.startswith("FROC ")]
+    first_rule = curves[0].split()[1] if curves else ""
+    chosen = []
+    for name in names:
+        if name in curves:
+            is_mean = name.endswith(", mean")
+            usual = name.startswith((f"FROC {first_rule} per image", f"FROC {first_rule} per normal image"))
+            if not (is_mean or (usual and name.endswith(" at 1"))) or (not usual and "normal" in name):
+                continue
+        chosen.append(name)
+    return chosen
+
+
+def clinical_rows(table: DatasetTable) -> list[ModelFolds]:
+    """Give the models whose runs were evaluated with ``metrics=clinical``, all with the same settings.
+
+    Args:
+        table: Of one dataset.
+
+    Raises:
+        UserError: There is none, or their settings differ.
+    """
+    rows = _with_clinical_results(table)
+    if not rows:
+        raise UserError(f"figures: roc and strata need runs of metrics=clinical; none on {table.dataset} is.")
+    _check_settings(rows)
+    return rows
+
+
+def result_of(row: ModelFolds, fold: int) -> ClinicalResult:
+    """Give the clinical result of a fold of a model that has them."""
+    clinical = row.runs[fold].results[row.model].clinical
+    assert clinical is not None
+    return clinical
+
+
+def _with_clinical_results(table: DatasetTable) -> list[ModelFolds]:
+    return [row for row in table.models if all(each.clinical is not None for each in row.results.values())]
+
+
+def _check_settings(rows: Sequence[ModelFolds]) -> None:
+    first = rows[0].runs[next(iter(rows[0].runs))]
+    expected = result_of(rows[0], next(iter(rows[0].runs))).settings
+    for row in rows:
+        for fold, run in row.runs.items():
+            settings = result_of(row, fold).settings
+            for name, value in expected.items():
+                if settings.get(name) != value:
+                    raise UserError(
+                        f"runs: {run.folder} and {first.folder} differ in metrics.clinical.{name} "
+                        f"({settings.get(name)} and {value}): their numbers cannot stand in one table; give "
+                        "them to two calls."
+                    )
+
+
+def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
+    """Build the statistics of a fold from its records, as its results were measured.
+
+    Args:
+        row: A model with clinical results.
+        fold: One of its folds.
+
+    Raises:
+        UserError: Records or settings are damaged.
+    """
+    run, clinical = row.runs[fold], result_of(row, fold)
+    records = read_records(run.folder / "records" / row.model.replace(" ", "_"))
+    if run.identity.matching not in get_args(Matching):
+        raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")
+    try:
+        settings = _SETTINGS.validate_python(clinical.settings)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(
+            f"{run.folder}: results: clinical.settings.{where}: {error.errors()[0]['msg']}."
+        ) from error
+    return fold_statistics(
+        records,
+        Measurement(
+            category_names=run.results[row.model].category_names,
+            isthing=clinical.isthing,
+            threshold=row.threshold,
+            matching=cast(Matching, run.identity.matching),
+            max_detections=clinical.max_detections,
+            dice_reduction=clinical.dice_reduction,
+            clinical=settings,
+        ),
+    )
+
+
+def _check_values(row: ModelFolds, own: Mapping[int, FoldStatistics]) -> None:
+    """Refuse records that do not give the results' PQ and Dice."""
+    for fold, statistics in own.items():
+        for group, metric in (("segments", "PQ"), ("Dice", "Dice")):
+            if group not in statistics.statistics:
+                continue
+            value = measure_once(statistics.statistics[group])[metric]
+            expected = row.results[fold].at(row.threshold)[METRICS[metric]]
+            if not math.isclose(value, expected, abs_tol=1e-9) and not (
+                math.isnan(value) and math.isnan(expected)
+            ):
+                raise UserError(
+                    f"{row.runs[fold].folder}: the records give a {metric} of {value}, the results "
+                    f"{expected}: they are not of one evaluation."
+                )
+
+
+def _groups(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, PatientStatistic]]:
+    """Give the folds that have each group of numbers."""
+    names = dict.fromkeys(name for fold in folds.values() for name in fold.statistics)
+    return {
+        name: {
+            number: fold.statistics[name] for number, fold in sorted(folds.items()) if name in fold.statistics
+        }
+        for name in names
+    }
+
+
+def _intervals(folds: Mapping[int, FoldStatistics], comparison: ComparisonSettings) -> dict[str, Interval]:
+    intervals: dict[str, Interval] = {}
+    for statistics in _groups(folds).values():
+        found = bootstrap_intervals(
+            list(statistics.values()),
+            samples=max(1, comparison.bootstrap_samples),
+            confidence=comparison.confidence,
+            seed=comparison.seed,
+        )
+        intervals |= found
+    if comparison.bootstrap_samples:
+        return intervals
+    nothing = (math.nan, math.nan)
+    return {
+        name: replace(each, percentile=nothing, bca=nothing, deviation=math.nan)
+        for name, each in intervals.items()
+    }
+
+
+def _differences(
+    own: Mapping[int, FoldStatistics], other: Mapping[int, FoldStatistics], comparison: ComparisonSettings
+) -> tuple[dict[str, Difference], str | None]:
+    shared = sorted(set(own) & set(other))
+    if not shared:
+        return {}, "they have no fold in common"
+    for fold in shared:
+        patients = [next(iter(each[fold].statistics.values())).patients for each in (own, other)]
+        if patients[0] != patients[1]:
+            return {}, f"fold {fold} was not tested on the same patients; no differences"
+    differences = {}
+    theirs = _groups({fold: other[fold] for fold in shared})
+    for name, statistics in _groups({fold: own[fold] for fold in shared}).items():
+        both = [fold for fold in statistics if fold in theirs.get(name, {})]
+        if not both:
+            continue
+        first, second = [statistics[fold] for fold in both], [theirs[name][fold] for fold in both]
+        samples, seed = comparison.bootstrap_samples, comparison.seed
+        intervals = bootstrap_intervals(
+            first, samples=samples, confidence=comparison.confidence, seed=seed, minus=second
+        )
+        p_values = permutation_test(first, second, samples=samples, seed=seed)
+        for number, interval in intervals.items():
+            differences[number] = Difference(interval, p_values[number], math.nan)
+    return differences, None
+
+
+def _corrected(models: Sequence[ClinicalModel]) -> list[ClinicalModel]:
+    """Correct p for all differences that tables show, together; the others have no corrected one."""
+    shown = set(shown_numbers(models))
+    p_values = {
+        (model.label, number): each.p_value
+        for model in models
+        for number, each in model.differences.items()
+        if number in shown
+    }
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [
+        replace(
+            model,
+            differences={
+                number: replace(each, corrected=corrected.get((model.label, number), math.nan))
+                for number, each in model.differences.items()
+            },
+        )
+        for model in models
+    ]
+
+
+def _undefined(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, str]]:
+    """Say of each number and fold why it has no value there, and of each group why it is missing."""
+    reasons: dict[str, dict[int, str]] = {}
+    groups = dict.fromkeys(group for fold in folds.values() for group in fold.statistics)
+    for number, fold in sorted(folds.items()):
+        for group in groups:
+            if group not in fold.statistics and group not in fold.missing:
+                # A distance in another unit, or in none.
+                reasons.setdefault(group, {})[number] = "this fold does not have it"
+        for group, reason in fold.missing.items():
+            reasons.setdefault(group, {})[number] = reason
+        for group, statistic in fold.statistics.items():
+            for name, value in measure_once(statistic).items():
+                if math.isnan(value):
+                    reasons.setdefault(name, {})[number] = fold.why_undefined[group]
+    return reasons
