@@ -27,7 +27,7 @@ OF_TRAINING += [
     "trainer",
 ]
 OF_A_MODEL = ["backbone", "captioner", "data", "experiment", "inference/clip_head", "mask_generator"]
-OF_A_MODEL += ["protocol", "text"]
+OF_A_MODEL += ["metrics", "protocol", "text"]
 CHOICES = {
     "train": OF_TRAINING,
     "import_checkpoint": OF_A_MODEL,
