@@ -8,17 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
-from scipy import ndimage
 
 from modise_lightning.data.sources.phantom.anatomy import Field, Mask, pixel_grid
+from modise_lightning.data.sources.phantom.lesion_shapes import Place, contour, fade, hull, largest_part
 
 LesionKind = Literal["benign mass", "malignant mass", "calcification cluster"]
 LESION_KINDS: tuple[LesionKind, ...] = ("benign mass", "malignant mass", "calcification cluster")
-
-
-Grid = tuple[Field, Field]
 _LARGEST_REACH = 3.5  # radii; the longest spicules reach 3.2 * 0.88 radii along the long axis
 
 
@@ -128,7 +124,7 @@ def render_lesion(lesion: Lesion, centre: tuple[float, float], rotation: float, 
         "malignant mass": _render_malignant_mass,
         "calcification cluster": _render_calcification_cluster,
     }[lesion.kind]
-    part = render(rng, lesion, centre, rotation, (x[:, columns], y[rows]))
+    part = render(rng, lesion, Place(centre, rotation, x[:, columns], y[rows]))
     brightness, mask = np.zeros((size, size), dtype=np.float32), np.zeros((size, size), dtype=np.bool_)
     brightness[rows, columns], mask[rows, columns] = part.brightness, part.mask
     return RenderedLesion(brightness, mask)
@@ -149,49 +145,23 @@ def _window(centre: float, radius: float, size: int) -> tuple[int, int]:
     return max(0, int((centre - reach) * size)), min(size, int((centre + reach) * size) + 2)
 
 
-def _render_benign_mass(
-    rng: np.random.Generator, lesion: Lesion, centre: tuple[float, float], rotation: float, grid: Grid
-) -> RenderedLesion:
-    """A round, oval or gently lobulated mass with a sharp border and even brightness.
-
-    Args:
-        rng: Source of the outline.
-        lesion: The lesion.
-        centre: (x, y) of its centre.
-        rotation: Turn in radians.
-        grid: x as (1, W) and y as (H, 1) of the pixels to render.
-
-    Returns:
-        The rendered lesion.
-    """
-    radius, angle = _polar(centre, rotation, lesion.aspect, grid)
-    lobulation = _contour(rng, angle, orders=(2, 3, 4), amplitude=0.06)
+def _render_benign_mass(rng: np.random.Generator, lesion: Lesion, place: Place) -> RenderedLesion:
+    """A round, oval or gently lobulated mass with a sharp border and even brightness."""
+    radius, angle = place.polar(lesion.aspect)
+    lobulation = contour(rng, angle, orders=(2, 3, 4), amplitude=0.06)
     relative = radius / (lesion.radius * (1 + lobulation))
-    edge = 1 / (1 + np.exp(((relative - 1) / 0.05).clip(-40, 40)))
+    edge = fade(relative, 1, 0.05)
     dome = 0.75 + 0.25 * np.sqrt(np.clip(1 - relative**2, 0, 1))
     halo = 0.12 * np.exp(-(((relative - 1.16) / 0.07) ** 2))
     return RenderedLesion((lesion.contrast * (edge * dome - halo)).astype(np.float32), relative < 1)
 
 
-def _render_malignant_mass(
-    rng: np.random.Generator, lesion: Lesion, centre: tuple[float, float], rotation: float, grid: Grid
-) -> RenderedLesion:
-    """An irregular mass with an ill-defined border and spicules; its outline takes in the spicules' roots.
-
-    Args:
-        rng: Source of the outline.
-        lesion: The lesion.
-        centre: (x, y) of its centre.
-        rotation: Turn in radians.
-        grid: x as (1, W) and y as (H, 1) of the pixels to render.
-
-    Returns:
-        The rendered lesion.
-    """
-    radius, angle = _polar(centre, rotation, lesion.aspect**0.5, grid)
+def _render_malignant_mass(rng: np.random.Generator, lesion: Lesion, place: Place) -> RenderedLesion:
+    """An irregular mass with an ill-defined border and spicules; its outline takes in the spicules' roots."""
+    radius, angle = place.polar(lesion.aspect**0.5)
     core = 0.88 * lesion.radius  # with the spicules' roots the outline has about the lesion's diameter
-    relative = radius / (core * (1 + _contour(rng, angle, orders=(2, 3, 4, 5, 6, 7), amplitude=0.16)))
-    body = 1 / (1 + np.exp(((relative - 0.95) / 0.14).clip(-40, 40)))
+    relative = radius / (core * (1 + contour(rng, angle, orders=(2, 3, 4, 5, 6, 7), amplitude=0.16)))
+    body = fade(relative, 0.95, 0.14)
     dome = 0.7 + 0.3 * np.exp(-(relative**2) / 0.4)
     spicules = np.zeros_like(radius)
     for _ in range(int(rng.integers(12, 26))):
@@ -202,24 +172,11 @@ def _render_malignant_mass(
         spicules = np.maximum(spicules, np.exp(-((lateral / width) ** 2)) * np.clip(1 - radius / reach, 0, 1))
     brightness = np.maximum(body * dome, 0.9 * spicules * (relative > 0.5))
     outline = (relative < 1) | ((spicules > 0.4) & (relative < 1.2))
-    return RenderedLesion((lesion.contrast * brightness).astype(np.float32), _largest_part(outline))
+    return RenderedLesion((lesion.contrast * brightness).astype(np.float32), largest_part(outline))
 
 
-def _render_calcification_cluster(
-    rng: np.random.Generator, lesion: Lesion, centre: tuple[float, float], rotation: float, grid: Grid
-) -> RenderedLesion:
-    """A group of tiny bright dots; its outline is the group's filled hull.
-
-    Args:
-        rng: Source of the dots.
-        lesion: The lesion.
-        centre: (x, y) of its centre.
-        rotation: Turn in radians.
-        grid: x as (1, W) and y as (H, 1) of the pixels to render.
-
-    Returns:
-        The rendered lesion.
-    """
+def _render_calcification_cluster(rng: np.random.Generator, lesion: Lesion, place: Place) -> RenderedLesion:
+    """A group of tiny bright dots; its outline is the group's filled hull."""
     count = int(rng.integers(16, 40))
     distance, direction = np.sqrt(rng.uniform(0, 1, count)), rng.uniform(-np.pi, np.pi, count)
     # A few dots on the rim, so that the hull has the lesion's diameter.
@@ -229,86 +186,13 @@ def _render_calcification_cluster(
     )
     u = lesion.radius * distance * np.cos(direction)
     v = lesion.radius * distance * np.sin(direction) / lesion.aspect
-    dots_x = centre[0] + u * np.cos(rotation) - v * np.sin(rotation)
-    dots_y = centre[1] + u * np.sin(rotation) + v * np.cos(rotation)
+    cosine, sine = np.cos(place.rotation), np.sin(place.rotation)
+    dots_x = place.centre[0] + u * cosine - v * sine
+    dots_y = place.centre[1] + u * sine + v * cosine
     sigmas, strengths = rng.uniform(0.0022, 0.0048, count), rng.uniform(0.5, 1.0, count)
-    x, y = grid
     # A Gaussian dot is a product of two profiles, so that the sum over dots is one matrix product.
-    rows = strengths[:, None] * np.exp(-((y[:, 0] - dots_y[:, None]) ** 2) / (2 * sigmas[:, None] ** 2))
-    columns = np.exp(-((x[0] - dots_x[:, None]) ** 2) / (2 * sigmas[:, None] ** 2))
-    haze = 0.12 * np.exp(-((_polar(centre, rotation, lesion.aspect, grid)[0] / lesion.radius) ** 2))
+    rows = strengths[:, None] * np.exp(-((place.y[:, 0] - dots_y[:, None]) ** 2) / (2 * sigmas[:, None] ** 2))
+    columns = np.exp(-((place.x[0] - dots_x[:, None]) ** 2) / (2 * sigmas[:, None] ** 2))
+    haze = 0.12 * np.exp(-((place.polar(lesion.aspect)[0] / lesion.radius) ** 2))
     brightness = lesion.contrast * (rows.T @ columns + rng.uniform(0, 1) * haze)
-    return RenderedLesion(brightness.astype(np.float32), _hull(dots_x, dots_y, 0.006, grid))
-
-
-def _polar(centre: tuple[float, float], rotation: float, aspect: float, grid: Grid) -> tuple[Field, Field]:
-    """Elliptic polar coordinates.
-
-    Args:
-        centre: (x, y) of the origin.
-        rotation: Direction of the long axis in radians.
-        aspect: Length over width of the ellipse of radius 1.
-        grid: x as (1, W) and y as (H, 1) of the pixels.
-
-    Returns:
-        (H, W) radius in image sides and (H, W) angle in radians.
-    """
-    x, y = grid
-    u = (x - centre[0]) * np.cos(rotation) + (y - centre[1]) * np.sin(rotation)
-    v = (y - centre[1]) * np.cos(rotation) - (x - centre[0]) * np.sin(rotation)
-    return np.hypot(u / aspect**0.5, v * aspect**0.5), np.arctan2(v, u)
-
-
-def _contour(rng: np.random.Generator, angle: Field, orders: tuple[int, ...], amplitude: float) -> Field:
-    """Relative deviation of an outline from an ellipse.
-
-    Args:
-        rng: Source of the coefficients.
-        angle: (H, W) angles in radians.
-        orders: Harmonics.
-        amplitude: Standard deviation of the sum.
-
-    Returns:
-        (H, W) deviations, at least -0.5.
-    """
-    sines = sum(rng.normal() * np.cos(order * angle + rng.uniform(-np.pi, np.pi)) for order in orders)
-    deviation: Field = np.clip(amplitude * (2 / len(orders)) ** 0.5 * sines, -0.5, 0.5)
-    return deviation
-
-
-def _hull(dots_x: Field, dots_y: Field, margin: float, grid: Grid) -> Mask:
-    """Convex hull of points and a margin around it.
-
-    Args:
-        dots_x: (D,) coordinates.
-        dots_y: (D,) coordinates.
-        margin: Width of the margin.
-        grid: x as (1, W) and y as (H, 1) of the pixels.
-
-    Returns:
-        (H, W) the hull.
-    """
-    around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    x, y = grid
-    pixel = x[0, 1] - x[0, 0]
-    rows = ((dots_y[:, None] + margin * np.sin(around)).ravel() - y[0, 0]) / pixel
-    columns = ((dots_x[:, None] + margin * np.cos(around)).ravel() - x[0, 0]) / pixel
-    # OpenCV takes fixed-point coordinates with 4 fractional bits.
-    points = np.round(np.stack([columns, rows], axis=1) * 16).astype(np.int32)
-    canvas = np.zeros((y.size, x.size), dtype=np.uint8)
-    cv2.fillConvexPoly(canvas, cv2.convexHull(points), 1, cv2.LINE_8, 4)
-    return np.asarray(canvas, dtype=np.bool_)
-
-
-def _largest_part(mask: Mask) -> Mask:
-    """Largest connected part of a mask, without holes.
-
-    Args:
-        mask: (H, W) mask with at least one pixel.
-
-    Returns:
-        (H, W) its largest part.
-    """
-    parts, _ = ndimage.label(mask)
-    largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    return np.asarray(ndimage.binary_fill_holes(largest), dtype=np.bool_)
+    return RenderedLesion(brightness.astype(np.float32), hull(dots_x, dots_y, 0.006, place))
