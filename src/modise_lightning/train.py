@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import lightning
     from omegaconf import DictConfig
 
+    from modise_lightning.callbacks.evaluation import Evaluation
+    from modise_lightning.console import Console
+    from modise_lightning.data.loading.datamodule import PanopticDataModule
     from modise_lightning.metrics.evaluation import EvaluationResult
     from modise_lightning.metrics.records import EvaluationRecords
 
@@ -55,7 +60,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
-    from modise_lightning.prediction.baselines import evaluate_bright_blob
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
     from modise_lightning.reporting.text_tables.run_summary import render_run_summary
@@ -100,39 +104,16 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     if trainer.is_global_zero:
-        keep_earlier_metrics(trainer.loggers, None if config.resume is None else Path(config.resume))
-    if config.resume is not None and trainer.is_global_zero:
-        carry_metrics(trainer.loggers, Path(config.resume))
+        resumed = None if config.resume is None else Path(config.resume)
+        keep_earlier_metrics(trainer.loggers, resumed)
+        if resumed is not None:
+            carry_metrics(trainer.loggers, resumed)
     for logger in trainer.loggers:
         logger.log_hyperparams(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
-    console = Console()
-    facts = {
-        "data": f"{dataset.info['name']} in {dataset.root}: "
-        + ", ".join(f"{len(data.indices[split])} {split}" for split in ("train", "validation", "test"))
-        + " images",
-        "device": f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}",
-        **({} if started is None else {"start": started}),
-        "folder": str(folder),
-    }
-    if trainer.is_global_zero:
-        console.print(render_run_summary(config.name, facts, segmenter), soft_wrap=True)
-
-    compared: dict[str, EvaluationResult] = {}
-    records: dict[str, EvaluationRecords] = {}
-    if "untrained" in config.baselines:
-        if trainer.is_global_zero:
-            console.print("before training, to compare with:")
-        build_trainer(logger=False, callbacks=[evaluation], enable_checkpointing=False).test(
-            module, datamodule=data, verbose=False
-        )
-        compared["untrained"], records["untrained"] = evaluation.results["test"], evaluation.records["test"]
-    if "bright_blob" in config.baselines:
-        compared["bright blob"], records["bright_blob"] = evaluate_bright_blob(
-            dataset,
-            indices=data.indices["test"],
-            train_indices=data.indices["train"],
-            metrics=build_metrics(config),
-        )
+    console = Console(quiet=not trainer.is_global_zero)
+    facts = _facts(config, data, trainer, started)
+    console.print(render_run_summary(config.name, facts, segmenter), soft_wrap=True)
+    compared, records = _compare(config, data, module, evaluation, build_trainer, console)
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     try:
@@ -147,8 +128,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
             "no checkpoint was written: the training ended before its first validation "
             "(trainer.max_epochs, trainer.check_val_every_n_epoch, callbacks.checkpoint)."
         )
-    if trainer.is_global_zero:
-        console.print("the best checkpoint:")
+    console.print("the best checkpoint:")
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
@@ -166,19 +146,64 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}
-
-    if trainer.is_global_zero:
-        title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
-        console.print(render_results(title, results, dataset.note))
-        for what, where in {
-            "best checkpoint": best,
-            "pictures": folder / "pictures",
-            "results": folder / "results.json",
-            "results by image": folder / "records",
-            "config, log, metrics": folder,
-        }.items():
-            console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)
+    title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
+    console.print(render_results(title, results, dataset.note))
+    for what, where in {
+        "best checkpoint": best,
+        "pictures": folder / "pictures",
+        "results": folder / "results.json",
+        "results by image": folder / "records",
+        "config, log, metrics": folder,
+    }.items():
+        console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)
     return results
+
+
+def _facts(
+    config: DictConfig, data: PanopticDataModule, trainer: lightning.Trainer, started: str | None
+) -> dict[str, str]:
+    """Give what a person wants to know before the training: its data, device, start and folder."""
+    parts = (f"{len(data.indices[split])} {split}" for split in ("train", "validation", "test"))
+    device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}"
+    return {
+        "data": f"{data.dataset.info['name']} in {data.dataset.root}: {', '.join(parts)} images",
+        "device": device,
+        **({} if started is None else {"start": started}),
+        "folder": str(config.output_dir),
+    }
+
+
+def _compare(
+    config: DictConfig,
+    data: PanopticDataModule,
+    module: lightning.LightningModule,
+    evaluation: Evaluation,
+    build_trainer: Callable[..., lightning.Trainer],
+    console: Console,
+) -> tuple[dict[str, EvaluationResult], dict[str, EvaluationRecords]]:
+    """Evaluate the configured baselines on the test fold, before the module is trained.
+
+    Returns:
+        Their results, and their records by the name of the folder that they are written to.
+    """
+    from modise_lightning.configuration.assembly import build_metrics
+    from modise_lightning.prediction.baselines import evaluate_bright_blob
+
+    compared: dict[str, EvaluationResult] = {}
+    records: dict[str, EvaluationRecords] = {}
+    if "untrained" in config.baselines:
+        console.print("before training, to compare with:")
+        tester = build_trainer(logger=False, callbacks=[evaluation], enable_checkpointing=False)
+        tester.test(module, datamodule=data, verbose=False)
+        compared["untrained"], records["untrained"] = evaluation.results["test"], evaluation.records["test"]
+    if "bright_blob" in config.baselines:
+        compared["bright blob"], records["bright_blob"] = evaluate_bright_blob(
+            data.dataset,
+            indices=data.indices["test"],
+            train_indices=data.indices["train"],
+            metrics=build_metrics(config),
+        )
+    return compared, records
 
 
 def _how_to_resume(trainer: lightning.Trainer) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Literal
 
 import lightning
 import numpy as np
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from modise_lightning.callbacks.evaluated_batches import EvaluatedBatches
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
 from modise_lightning.metrics.records import EvaluationRecords
 from modise_lightning.structures import Batch, Prediction
 
 
-class Evaluation(lightning.Callback):
+class Evaluation(EvaluatedBatches):
     """Feeds the module's predictions to the metrics.
 
     Attributes:
@@ -40,29 +40,17 @@ class Evaluation(lightning.Callback):
         self._reset(pl_module)
         self.recorder.reset()
 
-    def on_validation_batch_end(
+    def on_evaluated_batch(
         self,
+        split: Literal["validation", "test"],
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: STEP_OUTPUT,
+        predictions: Sequence[Prediction],
         batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
     ) -> None:
-        """Compare a batch of predictions with the ground truth."""
-        self._update(outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Compare a batch of predictions with the ground truth, and keep what is found in each image."""
-        self.recorder.update(batch.records, self._update(outputs, batch), batch.targets)
+        """Compare predictions with the ground truth; of the test keep what is found in each image."""
+        self.metrics.update(predictions, batch.targets)
+        if split == "test":
+            self.recorder.update(batch.records, predictions, batch.targets)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -81,11 +69,6 @@ class Evaluation(lightning.Callback):
     def _reset(self, pl_module: lightning.LightningModule) -> None:
         self.metrics.to(pl_module.device)
         self.metrics.reset()
-
-    def _update(self, outputs: STEP_OUTPUT, batch: Batch) -> Sequence[Prediction]:
-        predictions: Sequence[Prediction] = cast(dict[str, Any], outputs)["predictions"]
-        self.metrics.update(predictions, batch.targets)
-        return predictions
 
     def _log(self, split: str, pl_module: lightning.LightningModule) -> None:
         result = self.metrics.compute()

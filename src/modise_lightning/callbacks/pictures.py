@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal
 
 import lightning
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from modise_lightning.callbacks.evaluated_batches import EvaluatedBatches
 from modise_lightning.callbacks.tensorboard_pictures import add_picture
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.comparison import ComparisonRow, draw_comparison
 from modise_lightning.reporting.files import write_png_atomically
 from modise_lightning.reporting.pictures.attempt import attempt_picture
-from modise_lightning.structures import Batch, Category
+from modise_lightning.structures import Batch, Category, Prediction
 
 
-class PredictionPictures(lightning.Callback):
+class PredictionPictures(EvaluatedBatches):
     """Draws the first images of the test split and saves them in pages of a few rows."""
 
     def __init__(
@@ -50,19 +50,17 @@ class PredictionPictures(lightning.Callback):
         """Start afresh."""
         self._rows = []
 
-    def on_test_batch_end(
+    def on_evaluated_batch(
         self,
+        split: Literal["validation", "test"],
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: STEP_OUTPUT,
+        predictions: Sequence[Prediction],
         batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
     ) -> None:
         """Keep what the pictures show of a batch."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or split != "test":
             return
-        for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
+        for index, prediction in enumerate(predictions):
             if len(self._rows) == self.num_images:
                 return
             with attempt_picture(f"test of {batch.records[index].file_name}"):

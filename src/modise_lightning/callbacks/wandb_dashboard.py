@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal
 
 import lightning
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from modise_lightning.callbacks.evaluated_batches import EvaluatedBatches
 from modise_lightning.callbacks.evaluation import Evaluation
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.confusion import count_confusion
@@ -20,7 +20,7 @@ from modise_lightning.reporting.wandb.media import (
     make_prediction_image,
     make_threshold_curves,
 )
-from modise_lightning.structures import Batch, Category
+from modise_lightning.structures import Batch, Category, Prediction
 
 _PREDICTION_COLUMNS: list[str | int] = [
     "image_id",
@@ -33,7 +33,7 @@ _PREDICTION_COLUMNS: list[str | int] = [
 ]
 
 
-class WandbDashboard(lightning.Callback):
+class WandbDashboard(EvaluatedBatches):
     """Hands what the evaluation found to every ``WandbLogger`` of the trainer; does nothing without one."""
 
     def __init__(self, evaluation: Evaluation, *, categories: Sequence[Category], num_images: int) -> None:
@@ -59,29 +59,28 @@ class WandbDashboard(lightning.Callback):
         """Start afresh."""
         self._images = {}
 
-    def on_validation_batch_end(
+    def on_evaluated_batch(
         self,
+        split: Literal["validation", "test"],
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: STEP_OUTPUT,
+        predictions: Sequence[Prediction],
         batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images."""
-        self._keep(trainer, outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first images."""
-        self._keep(trainer, outputs, batch)
+        if not self._runs(trainer) or trainer.sanity_checking:
+            return
+        for index, prediction in enumerate(predictions):
+            if len(self._images) == self.num_images:
+                return
+            record = batch.records[index]
+            with attempt_picture(f"{record.file_name} of the dashboard"):
+                self._images[record.image_id] = make_prediction_image(
+                    whole_image(batch, index),
+                    batch.targets[index],
+                    prediction,
+                    self.categories,
+                    record.file_name,
+                )
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -131,22 +130,6 @@ class WandbDashboard(lightning.Callback):
         if stage == "test":
             for run in self._runs(trainer):
                 run.finish()
-
-    def _keep(self, trainer: lightning.Trainer, outputs: STEP_OUTPUT, batch: Batch) -> None:
-        if not self._runs(trainer) or trainer.sanity_checking:
-            return
-        for index, prediction in enumerate(cast(dict[str, Any], outputs)["predictions"]):
-            if len(self._images) == self.num_images:
-                return
-            record = batch.records[index]
-            with attempt_picture(f"{record.file_name} of the dashboard"):
-                self._images[record.image_id] = make_prediction_image(
-                    whole_image(batch, index),
-                    batch.targets[index],
-                    prediction,
-                    self.categories,
-                    record.file_name,
-                )
 
     def _curves(self, split: str) -> dict[str, Any]:
         charts = make_threshold_curves(self.evaluation.results[split])

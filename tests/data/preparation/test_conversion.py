@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modise_lightning.data.preparation.conversion import ImageConverter, check_preparation_values
+from modise_lightning.data.preparation.conversion import ImageConverter
 from modise_lightning.data.preparation.journal import FinishedImage, PreparationJournal, png_sizes
 from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.errors import UserError
@@ -110,13 +110,3 @@ def test_a_folder_with_something_else_is_left_alone(tasks: list[TextTask]) -> No
     with pytest.raises(UserError, match="is not empty and not a prepared Texts dataset"):
         make(tasks).convert(tasks, convert)
     assert [path.name for path in tasks[0].root.iterdir()] == ["thesis.tex"]
-
-
-@pytest.mark.parametrize(
-    "change", [{"num_folds": 1}, {"num_processes": 0}, {"minimum_visible_fraction": 1.5}]
-)
-def test_values_are_checked(change: dict[str, float]) -> None:
-    values = {"num_folds": 5, "num_processes": None, "minimum_visible_fraction": 0.05}
-    check_preparation_values(**values)
-    with pytest.raises(UserError, match=next(iter(change))):
-        check_preparation_values(**(values | change))

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    StrictBool,
-    ValidationError,
+from modise_lightning.data.prepared.index_files import (
+    Annotation,
+    Folds,
+    Index,
+    ListedImage,
+    check_unique,
+    read_json,
 )
-
 from modise_lightning.data.prepared.writing import (
     FOLDS_NAME,
     IMAGE_FOLDER,
     INDEX_NAME,
-    MAXIMUM_SEGMENT_ID,
     MAXIMUM_SEGMENTS,
     PANOPTIC_FOLDER,
     PreparedEntry,
@@ -34,8 +26,6 @@ from modise_lightning.data.prepared.writing import (
 )
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Category, ImageRecord
-
-_LONGEST_FILE_NAME = 255  # bytes
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def read_index(root: Path, categories: Sequence[Category]) -> tuple[dict[str, An
             f"data: '{root}' is not a prepared dataset (it has no {INDEX_NAME}). Make it with "
             "`python -m modise_lightning.prepare data=... data.raw=DOWNLOAD`, or give data.root."
         )
-    index = read_json(root / INDEX_NAME, _Index)
+    index = read_json(root / INDEX_NAME, Index)
     folds = folds_of_images(root / FOLDS_NAME, {image.file_name: image.patient_id for image in index.images})
     names = {category.id: category.name for category in index.categories}
     check_unique(root / INDEX_NAME, "categories.id", [category.id for category in index.categories])
@@ -131,133 +121,6 @@ def join_images(
         entry, crowd_labels = _entry(path, image, annotation, labels)
         joined.append(IndexedImage(entry, annotation.file_name, crowd_labels, folds[image.file_name]))
     return joined
-
-
-def _plain_name(name: str) -> str:
-    """Refuse names that lead out of their folder, on any system."""
-    if name in ("", ".", "..") or any(character in name for character in "/\\:\0"):
-        raise ValueError(f"{name!r} is not a plain file name")
-    if len(name.encode()) > _LONGEST_FILE_NAME:
-        raise ValueError("a file name is longer than file systems allow")
-    return name
-
-
-def _to_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _to_whole(value: object) -> object:
-    return round(value) if isinstance(value, float) and math.isfinite(value) else value
-
-
-FileName = Annotated[str, AfterValidator(_plain_name)]
-# Others write pixel counts and boxes as fractions too.
-_Whole = Annotated[int, BeforeValidator(_to_whole)]
-# Tables and tensors hold ids as 64-bit integers.
-Id = Annotated[int, Field(ge=0, le=10**18 - 1)]
-_PatientId = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
-
-
-class Info(BaseModel):
-    """What an index says of its dataset; whatever else it says is kept."""
-
-    model_config = ConfigDict(extra="allow")
-    attribution: str | None = None
-
-
-class _PreparedInfo(Info):
-    name: str
-    synthetic: StrictBool
-
-
-class ListedImage(BaseModel):
-    """What an index says of an image; plain values beside these keys are kept as attributes."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, str | int | float]
-    id: Id
-    file_name: FileName
-    width: PositiveInt
-    height: PositiveInt
-    patient_id: _PatientId
-
-
-class _Segment(BaseModel):
-    id: Annotated[int, Field(ge=1, le=MAXIMUM_SEGMENT_ID)]
-    category_id: int
-    area: Annotated[_Whole, Field(ge=0)]
-    bbox: tuple[_Whole, _Whole, _Whole, _Whole]
-    iscrowd: Literal[0, 1] = 0
-
-
-class Annotation(BaseModel):
-    """What an index says of an image's segments, as in COCO."""
-
-    image_id: Id
-    file_name: FileName
-    segments_info: list[_Segment]
-
-
-class _FileCategory(BaseModel):
-    id: int
-    name: str
-
-
-class _Index(BaseModel):
-    info: _PreparedInfo
-    images: Annotated[list[ListedImage], Field(min_length=1)]
-    annotations: list[Annotation]
-    categories: list[_FileCategory]
-
-
-class _FoldOfImage(BaseModel):
-    patient_id: _PatientId
-    fold: NonNegativeInt
-
-
-class _Folds(BaseModel):
-    num_folds: PositiveInt
-    images: dict[str, _FoldOfImage]
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def read_json(path: Path, model: type[Model]) -> Model:
-    """Read a file of an index.
-
-    Raises:
-        UserError: It is missing, no JSON, or not as the model says; names the key.
-    """
-    if not path.is_file():
-        raise UserError(f"data: '{path}' is missing. Prepare the dataset again.")
-    try:
-        return model.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    except OSError as error:
-        raise UserError(f"data: '{path}' cannot be read ({error.strerror}).") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise UserError(
-                f"data: '{path}' is not readable JSON ({first['msg']}). Prepare the dataset again."
-            ) from error
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(
-            f"data: '{path}' is not in the prepared layout ({key}: {first['msg']}). "
-            "Prepare the dataset again."
-        ) from error
-
-
-def check_unique(path: Path, key: str, values: Iterable[object]) -> None:
-    """Check that no value stands twice.
-
-    Raises:
-        UserError: One does.
-    """
-    for value, count in Counter(values).most_common(1):
-        if count == 1:
-            break
-        raise UserError(f"data: '{path}': {key}: {value!r} stands {count} times; it must be unique.")
 
 
 def labels_of_category_ids(
@@ -327,7 +190,7 @@ def folds_of_images(path: Path, patients: Mapping[str, str]) -> dict[str, int]:
     Raises:
         UserError: They do not fit.
     """
-    file = read_json(path, _Folds)
+    file = read_json(path, Folds)
     folds: dict[str, int] = {}
     fold_of_patient: dict[str, int] = {}
     for file_name, patient in patients.items():

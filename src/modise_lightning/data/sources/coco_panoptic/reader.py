@@ -17,16 +17,14 @@ from pydantic import AfterValidator, BaseModel, Field, PositiveInt
 from modise_lightning.data.preparation.folds import assign_folds
 from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
-from modise_lightning.data.prepared.index import (
+from modise_lightning.data.prepared.index import folds_of_images, join_images, labels_of_category_ids
+from modise_lightning.data.prepared.index_files import (
     Annotation,
     FileName,
     Id,
     Info,
     ListedImage,
     check_unique,
-    folds_of_images,
-    join_images,
-    labels_of_category_ids,
     read_json,
 )
 from modise_lightning.errors import UserError
