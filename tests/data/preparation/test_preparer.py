@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ class TextPreparer(DownloadPreparer[TextSelection, TextTask]):
     source = Source(
         "Texts", "Words.", "CC0", "Texts: nobody.", "https://example.org", "words", "words", "patients"
     )
-    known_names = {"words": ("common", "rare")}
+    known_names: ClassVar[Mapping[str, Sequence[str]]] = {"words": ("common", "rare")}
 
     def select(self) -> TextSelection:
         files = sorted(Path(str(self.raw)).glob("*.txt"))

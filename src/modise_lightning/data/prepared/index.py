@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modise_lightning.data.prepared.image_description import describe_image
 from modise_lightning.data.prepared.index_files import (
     Annotation,
     Folds,
@@ -75,6 +76,7 @@ def read_index(root: Path, categories: Sequence[Category]) -> tuple[dict[str, An
         folds,
         image_folder=root / IMAGE_FOLDER,
         id_map_folder=root / PANOPTIC_FOLDER,
+        source=index.info.name,
     )
     return index.info.model_dump(exclude_unset=True), images
 
@@ -88,6 +90,7 @@ def join_images(
     *,
     image_folder: Path,
     id_map_folder: Path,
+    source: str | None = None,
 ) -> list[IndexedImage]:
     """Join the parts of an index, and check that its files are there.
 
@@ -99,6 +102,7 @@ def join_images(
         folds: Fold of each image's file name.
         image_folder: Folder of the images.
         id_map_folder: Folder of the id maps.
+        source: The dataset's name, if it says one.
 
     Raises:
         UserError: An id or name stands twice, or something is missing; names it.
@@ -119,7 +123,9 @@ def join_images(
             if not file.is_file():
                 raise UserError(f"data: '{file}' is missing. Prepare or download the dataset again.")
         entry, crowd_labels = _entry(path, image, annotation, labels)
-        joined.append(IndexedImage(entry, annotation.file_name, crowd_labels, folds[image.file_name]))
+        fold = folds[image.file_name]
+        entry = replace(entry, record=replace(entry.record, source=source, fold=fold))
+        joined.append(IndexedImage(entry, annotation.file_name, crowd_labels, fold))
     return joined
 
 
@@ -155,6 +161,7 @@ def _entry(
         patient_id=image.patient_id,
         height=image.height,
         width=image.width,
+        **describe_image(image.model_extra or {}),
     )
     if len(annotation.segments_info) > MAXIMUM_SEGMENTS:
         raise UserError(
