@@ -64,6 +64,7 @@ def make_dicom(stored: NDArray[Any], **elements: object) -> Dataset:
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     dataset.Manufacturer = "SIEMENS"
     dataset.Rows, dataset.Columns = stored.shape
+    dataset.ImagerPixelSpacing = [0.07, 0.07]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated = stored.itemsize * 8

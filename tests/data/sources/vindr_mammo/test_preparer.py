@@ -164,7 +164,11 @@ def test_the_prepared_dataset_is_what_the_reader_expects(download: Path, tmp_pat
         "breast_birads": "BI-RADS 4",
         "breast_density": "DENSITY C",
         "split": "training",
+        "row_spacing_mm": 0.07,
+        "column_spacing_mm": 0.07,
     }
+    described = (entry.record.laterality, entry.record.view, entry.record.density, entry.record.spacing_mm)
+    assert described == ("left", "MLO", "C", (0.07, 0.07))
     lesions = {1: [(40, 50, 15, 1)], 3: [(12, 80, 15, 0)], 5: [(50, 110, 15, 0)], 6: [(90, 110, 15, 1)]}
     for image, expected in lesions.items():
         target = dataset.read_target(indices[f"{identity(image)}.png"])

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from modise_lightning.data.images.dicom import read_dicom
+from modise_lightning.data.images.pixel_spacing import SPACING_TAGS, pixel_spacing
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS
 from modise_lightning.data.preparation.box_to_mask import Box, BoxToMask
 from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
@@ -73,6 +75,7 @@ class ImageTask:
             "boxes": [asdict(box) for box in self.image.boxes],
             "box_to_mask": asdict(self.box_to_mask),
             "minimum_visible_fraction": self.minimum_visible_fraction,
+            "header": list(SPACING_TAGS),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         digest.update(check_regular(self.source).read_bytes())
@@ -96,7 +99,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         try:
             key = task.key()
             shown = read_dicom(task.source, MAXIMUM_PIXELS)
-            bits = _bits_stored(task.source)
+            header = _read_header(task.source)
         except (OSError, UserError) as error:
             return " ".join([f"{name}: left out: {error}", *_texts(warned), "Download it again."])
     if shown.shape != image.size:
@@ -149,8 +152,10 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     # The table's rows below its header are the numbers.
     record = ImageRecord(image.row - 1, task.file_name, image.study_id, *image.size)
     labels = [boxes[index].label for index in painting.kept]
-    pixels = _to_integers(shown, bits)
-    entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, image.attributes)
+    # How many bits of a pixel the detector or its software filled.
+    pixels = _to_integers(shown, int(header.get("BitsStored") or header.BitsAllocated))
+    attributes: dict[str, str | int | float] = {**image.attributes, **_spacing(header)}
+    entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, attributes)
     sizes = png_sizes(task.root, task.file_name)
     return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
 
@@ -161,10 +166,15 @@ def _texts(warned: Sequence[warnings.WarningMessage]) -> list[str]:
     return list(dict.fromkeys(shortened(line, _LONGEST_WARNING) for line in lines))
 
 
-def _bits_stored(path: Path) -> int:
-    """Read how many bits of a pixel the detector or its software filled."""
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["BitsStored", "BitsAllocated"])
-    return int(header.get("BitsStored") or header.BitsAllocated)
+def _read_header(path: Path) -> Dataset:
+    """Read what is needed beside the pixels."""
+    tags = ["BitsStored", "BitsAllocated", *SPACING_TAGS]
+    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+
+
+def _spacing(header: Dataset) -> dict[str, float]:
+    spacing = pixel_spacing(header)
+    return {} if spacing is None else {"row_spacing_mm": spacing[0], "column_spacing_mm": spacing[1]}
 
 
 def _to_integers(shown: NDArray[np.float32], bits: int) -> NDArray[Any]:
