@@ -45,6 +45,7 @@ def test_help_lists_the_choices(tmp_path: Path) -> None:
     [
         (["backbone=mme"], "mme"),
         (["backbone=1.5"], "backbone=1.5: Config group override must be a string"),
+        (["backbone=[[1]]"], "backbone=[[1]]: "),
         (["sed=1"], "sed"),
         (["optimizer.learning_rat=1"], "learning_rat"),
         (["optimizer.learning_rate=fast"], "optimizer.learning_rate: expected float, found 'fast'"),

@@ -10,6 +10,7 @@ from modise_lightning.configuration.command_line import instantiate, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import lightning
     from omegaconf import DictConfig
@@ -58,13 +59,11 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.configuration.starting import read_start, start_from
     from modise_lightning.console import Console, quieten_libraries
-    from modise_lightning.errors import UserError
     from modise_lightning.metrics.records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
     from modise_lightning.reporting.text_tables.run_summary import render_run_summary
     from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO
-    from modise_lightning.visible_text import visible
 
     quieten_libraries()
     check_config(config)
@@ -116,18 +115,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     compared, records = _compare(config, data, module, evaluation, build_trainer, console)
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
-    except (KeyboardInterrupt, SystemExit, OSError):
-        if trainer.is_global_zero:
-            print(visible(_how_to_resume(trainer)), file=sys.stderr)
-        raise
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        raise UserError(
-            "no checkpoint was written: the training ended before its first validation "
-            "(trainer.max_epochs, trainer.check_val_every_n_epoch, callbacks.checkpoint)."
-        )
+    best = _fit(trainer, module, data, config.resume)
     console.print("the best checkpoint:")
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
@@ -148,6 +136,40 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     results = {"trained": evaluation.results["test"], **compared}
     title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
     console.print(render_results(title, results, dataset.note))
+    _tell_where(console, folder, best)
+    return results
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: lightning.LightningModule,
+    data: PanopticDataModule,
+    resume: str | None,
+) -> str:
+    """Train, and give the best checkpoint; who is interrupted is told how to go on.
+
+    Raises:
+        UserError: No checkpoint was written.
+    """
+    from modise_lightning.errors import UserError
+    from modise_lightning.visible_text import visible
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (KeyboardInterrupt, SystemExit, OSError):
+        if trainer.is_global_zero:
+            print(visible(_how_to_resume(trainer)), file=sys.stderr)
+        raise
+    best = str(getattr(trainer.checkpoint_callback, "best_model_path", ""))
+    if not best:
+        raise UserError(
+            "no checkpoint was written: the training ended before its first validation "
+            "(trainer.max_epochs, trainer.check_val_every_n_epoch, callbacks.checkpoint)."
+        )
+    return best
+
+
+def _tell_where(console: Console, folder: Path, best: str) -> None:
     for what, where in {
         "best checkpoint": best,
         "pictures": folder / "pictures",
@@ -156,7 +178,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         "config, log, metrics": folder,
     }.items():
         console.print(f"{what:>21}: {where}", highlight=False, soft_wrap=True)
-    return results
 
 
 def _facts(

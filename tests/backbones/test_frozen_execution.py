@@ -19,10 +19,11 @@ from modise_lightning.structures import Conditioning
 
 Build = Callable[..., DiffusionBackbone]
 # A few dozen layers add up some units in the last place of the formats, 2^-8 and 2^-11. The gradients also
-# see the ReLUs of the projections switch.
+# see the ReLUs of the projections switch. Twice what is found with either set of weights that the seed gives
+# (PyTorch draws others on processors without AVX2).
 NUM_GRADIENTS = 2
 FEATURE_TOLERANCE = {"bfloat16": 0.04, "float16": 0.005}
-GRADIENT_TOLERANCE = {"bfloat16": 0.2, "float16": 0.05}
+GRADIENT_TOLERANCE = {"bfloat16": 0.5, "float16": 0.1}
 
 
 def execution(

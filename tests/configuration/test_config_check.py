@@ -144,6 +144,7 @@ def test_a_group_is_no_single_value(group: str, value: object) -> None:
             )
         ),
         ("mask_generator.dropout", [-0.1, 1]),
+        ("mask_generator.pre_norm", [1, 0]),
         ("metrics.max_detections", [0, -1]),
         ("metrics.best_threshold_limit", [0, -1, 7]),
         ("data.module.size_multiple", [0, -1]),
@@ -160,7 +161,9 @@ def test_no_size_or_weight_is_outside_of_its_range(
     config = compose_config("train", [], tmp_path)
     for value in values:
         OmegaConf.update(config, key, value)
-        with pytest.raises(UserError, match=f"^{re.escape(key)}: expected .* found {re.escape(str(value))} "):
+        with pytest.raises(
+            UserError, match=rf"^{re.escape(key)}: expected .* found {re.escape(str(value))}[ .]"
+        ):
             check_config(config)
 
 

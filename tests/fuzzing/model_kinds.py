@@ -169,7 +169,12 @@ def _compose(folder: Path) -> None:
     lines = (folder / "overrides.txt").read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     try:
         config = _composed([*_OVERRIDES, *filter(None, lines)])
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ``run_command`` prints these.
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        ValueError,
+        TypeError,
+    ) as error:  # ``run_command`` prints these.
         raise RefusedError(str(error)) from error
     try:
         check_config(config)

@@ -115,10 +115,10 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     except CompactHydraException as error:
         # A setting or choice that does not exist; Hydra's message says in several lines what there is.
         sys.exit("\n".join(visible(str(part)) for part in (error, error.__cause__) if part is not None))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         if is_composed:
             raise
-        _tell(f"{' '.join(sys.argv[1:])}: {error}.")  # a choice that is a number, which Hydra takes for none
+        _tell(f"{' '.join(sys.argv[1:])}: {error}.")  # of Hydra: a choice that is a number or a list
         sys.exit(1)
     except (UserError, OmegaConfBaseException):
         sys.exit(1)  # of a job of a multirun, which has told it

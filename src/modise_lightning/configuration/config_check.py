@@ -131,5 +131,6 @@ def _check_type(value: object, hint: Any, path: str) -> None:  # noqa: ANN401 (a
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UserError(f"{path}: expected {expected}, found {value!r} ({reason}).") from error
-    if isinstance(value, str | float) and not isinstance(validated, type(value)):
+    changed = isinstance(value, str | float) and not isinstance(validated, type(value))
+    if changed or (isinstance(validated, bool) and not isinstance(value, bool)):
         raise UserError(f"{path}: expected {expected}, found {value!r}.")

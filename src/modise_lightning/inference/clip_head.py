@@ -188,5 +188,7 @@ def apply_template(template: str, texts: Sequence[str]) -> list[str]:
         UserError: The template has no such place, or several.
     """
     if template.count("{}") != 1:
-        raise UserError(f"template: '{template}' needs one {{}}, where the text goes.")
+        raise UserError(
+            f"template: '{template}' needs one {{}}, where the text goes (clip_head.template, text.template)."
+        )
     return [template.replace("{}", text) for text in texts]

@@ -92,7 +92,8 @@ def check_state(module: nn.Module, checkpoint: dict[str, Any]) -> None:
     if present != trained_with:
         raise UserError(
             "checkpoint: the frozen weights (diffusion model, CLIP) are not those it was trained with "
-            f"(fingerprint {present}, in training {trained_with}). Give the same pretrained weights."
+            f"(fingerprint {present}, in training {trained_with}). Give the same pretrained weights. "
+            "Random ones are drawn by the processor: one with AVX2 and one without draw others."
         )
 
 
