@@ -169,3 +169,23 @@ def test_what_a_killed_writer_left_is_removed_at_the_next_write(tmp_path: Path) 
         "last.ckpt",
         "last.ckpt.mine",
     ]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["runs=a"]])
+def test_a_reader_that_has_enough_ends_the_command_quietly(arguments: list[str], tmp_path: Path) -> None:
+    code = "from modise_lightning.configuration.command_line import run_command\n"
+    code += "run_command('tables', lambda config: print('x' * 10**6))"
+    ours, theirs = os.pipe()
+    os.close(ours)  # as head does once it has its lines
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import hydra.utils
@@ -100,6 +100,8 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise UserError("a name that is no UTF-8") from error
             sys.exit(1)
+        except BrokenPipeError:
+            _end_quietly()
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise
@@ -122,6 +124,8 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
         sys.exit(1)
     except (UserError, OmegaConfBaseException):
         sys.exit(1)  # of a job of a multirun, which has told it
+    except BrokenPipeError:
+        _end_quietly()
     except OSError as error:
         if error.errno not in (*_REFUSALS, errno.ENOENT):
             raise
@@ -135,6 +139,12 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             raise
         _tell("interrupted.")
         sys.exit(INTERRUPTED)
+
+
+def _end_quietly() -> NoReturn:
+    """End as who read the output has enough of it (``| head``); what is in the buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 def _keep_configuration(config: DictConfig) -> None:
