@@ -20,20 +20,20 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.detections import Detections
-from modise_lightning.metrics.froc import froc_curve
-from modise_lightning.metrics.patient_rankings import (
+from modise_lightning.metrics.clinical.record_statistics import Measurement, fold_statistics
+from modise_lightning.metrics.curves.detections import Detections
+from modise_lightning.metrics.curves.froc import froc_curve
+from modise_lightning.metrics.curves.precision_recall import precision_at_recalls
+from modise_lightning.metrics.patients.rankings import (
     FoundTargets,
     RankedInstances,
     ScoredCases,
     ScoredDetections,
 )
-from modise_lightning.metrics.patient_statistics import PatientStatistic, RatioOfSums, SegmentCounts
-from modise_lightning.metrics.precision_recall import precision_at_recalls
-from modise_lightning.metrics.record_statistics import Measurement, fold_statistics
-from modise_lightning.metrics.records import EvaluationRecords, make_table
-from modise_lightning.metrics.resampling import bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.patients.resampling import bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.patients.statistics import PatientStatistic, RatioOfSums, SegmentCounts
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
 
 RATES = (0.25, 1.0)
 THRESHOLD = 0.5

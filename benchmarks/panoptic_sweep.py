@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.detection import PanopticQuality
 
-from modise_lightning.metrics.functional import PanopticCounts, panoptic_counts
+from modise_lightning.metrics.segments.functional import PanopticCounts, panoptic_counts
 from modise_lightning.structures import PanopticSegmentation
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.matching import Matching
-from modise_lightning.metrics.recorder import EvaluationRecorder
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.records.recorder import EvaluationRecorder
+from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 NAMES = ["benign", "malignant", "calcification"]

@@ -11,9 +11,10 @@ import yaml
 from numpy.typing import NDArray
 
 from cross_validation_runs import identity, write_run_of
+from gathered_runs import gather
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.cross_validation.runs import FinishedRun, find_runs
-from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
+from modise_lightning.reporting.cross_validation.runs import FinishedRun
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.html_report.gallery import PredictionStream
 from modise_lightning.reporting.html_report.page import make_report, render_report
 from modise_lightning.reporting.html_report.settings import ReportSettings
@@ -132,8 +133,7 @@ class Runs:
         return PredictionStream(rows, CATEGORIES, f"Attribution of {run.identity.dataset}")
 
     def tables(self) -> list[DatasetTable]:
-        found = find_runs([self.folder], "error")
-        return make_tables(found, models=["trained"], threshold=0.3, threshold_limit=0.9, num_folds=5)
+        return gather(self.folder, threshold=0.3)
 
     def page(self, settings: ReportSettings) -> str:
         (table,) = self.tables()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from modise_lightning.metrics.records import EvaluationRecords, make_table
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
 from modise_lightning.structures import ImageRecord
 
 NAMES = ["benign", "malignant"]

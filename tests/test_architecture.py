@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ SHARED = {
     "feature_store",
     "pretrained",
 }
-# What else each room may import, from the bottom up; the rooms of data/ among themselves.
+# What else each room may import, from the bottom up.
 MAY_IMPORT: dict[str, set[str]] = {
     "backbones": set(),
     "captioners": set(),
@@ -32,7 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classifiers": set(),
     "losses": set(),
     "inference": set(),
-    "metrics": set(),
+    "metrics.segments": set(),
+    "metrics.accumulated": {"metrics.segments"},
+    "metrics.records": {"metrics.segments", "metrics.accumulated"},
+    "metrics.curves": {"metrics.segments", "metrics.records"},
+    "metrics.patients": {"metrics.curves"},
+    "metrics.clinical": {"metrics.segments", "metrics.records", "metrics.curves", "metrics.patients"},
+    "metrics": {f"metrics.{room}" for room in ("segments", "accumulated", "records", "clinical")},
     "data.images": set(),
     "data.prepared": {"data.images"},
     "data.preparation": {"data.images", "data.prepared"},
@@ -66,20 +73,25 @@ def files() -> list[Path]:
 
 
 def room(module: str) -> str:
-    """Name the room of a module, given below the package: in data/ two folders deep, a source's three."""
-    parts = module.split(".")
-    depth = 1
-    if parts[0] == "data":
-        depth = 3 if parts[1:2] == ["sources"] else 2
-    return ".".join(parts[:depth])
+    """Name the room of a module, given below the package: its folder; at the root each module is one."""
+    if (PACKAGE / module.replace(".", "/")).is_dir():
+        return module
+    return module.rpartition(".")[0] or module
+
+
+def imported_rooms(file: Path) -> set[str]:
+    prefix = "modise_lightning."
+    names = {name.removeprefix(prefix) for name in imported_modules(file) if name.startswith(prefix)}
+    return {room(name) for name in names} - {room_of_file(file)}
+
+
+def room_of_file(file: Path) -> str:
+    return room(".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"))
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_keep_the_rules(file: Path) -> None:
-    own = room(".".join(file.relative_to(PACKAGE).with_suffix("").parts))
-    modules = imported_modules(file)
-    prefix = "modise_lightning."
-    others = {room(name.removeprefix(prefix)) for name in modules if name.startswith(prefix)} - {own}
+    own, others, modules = room_of_file(file), imported_rooms(file), imported_modules(file)
     if own == "packed_masks":
         assert not others
     if own == "structures":
@@ -92,6 +104,13 @@ def test_imports_keep_the_rules(file: Path) -> None:
         assert not {name for name in modules if name.split(".")[0] in {"lightning", "pytorch_lightning"}}
     if own not in KNOW_HYDRA:
         assert not {name for name in modules if name.split(".")[0] in {"hydra", "omegaconf"}}
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    rooms: dict[str, set[str]] = {}
+    for file in files():
+        rooms.setdefault(room_of_file(file), set()).update(imported_rooms(file))
+    assert len(list(TopologicalSorter(rooms).static_order())) >= len(rooms)
 
 
 def test_every_room_says_what_it_is_for_in_one_sentence() -> None:

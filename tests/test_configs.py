@@ -15,7 +15,7 @@ from modise_lightning.configuration.assembly import check_weights
 from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.configuration.config_check import check_config
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides

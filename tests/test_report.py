@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from cross_validation_runs import write_chosen_run, write_measured_run
 from modise_lightning.errors import PartlyDoneError, UserError
-from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.report import report
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides

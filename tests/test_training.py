@@ -18,7 +18,7 @@ from PIL import Image
 from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
-from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.predict import predict
 from modise_lightning.structures import Batch, ImageRecord
 from modise_lightning.train import train

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from modise_lightning.metrics.evaluation import EvaluationResult
-    from modise_lightning.metrics.records import EvaluationRecords
+    from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 
 
 def evaluate(config: DictConfig) -> EvaluationResult:
@@ -28,7 +28,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
-    from modise_lightning.metrics.records import write_records
+    from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modise_lightning.console import Console
     from modise_lightning.data.loading.datamodule import PanopticDataModule
     from modise_lightning.metrics.evaluation import EvaluationResult
-    from modise_lightning.metrics.records import EvaluationRecords
+    from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 
 
 def train(config: DictConfig) -> dict[str, EvaluationResult]:
@@ -59,7 +59,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.configuration.starting import read_start, start_from
     from modise_lightning.console import Console, quieten_libraries
-    from modise_lightning.metrics.records import write_records
+    from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
     from modise_lightning.reporting.text_tables.run_summary import render_run_summary

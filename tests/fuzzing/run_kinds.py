@@ -17,13 +17,13 @@ from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError, check_finite
 from fuzzing.table_mutations import mutate_csv
 from fuzzing.tree_mutations import mutate_json, mutate_yaml
+from gathered_runs import gather
 from modise_lightning.feature_store.entry_file import DamagedEntryError, encode_entry, read_entry
 from modise_lightning.feature_store.store import FeatureEntry
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.files import file_names, write_table
 from modise_lightning.reporting.cross_validation.layout import result_table
 from modise_lightning.reporting.cross_validation.runs import find_runs
-from modise_lightning.reporting.cross_validation.table import make_tables
 from modise_lightning.reporting.figures.model_records import read_models
 from modise_lightning.reporting.text_tables.rendering import render_table
 
@@ -83,23 +83,21 @@ def write_runs(folder: Path) -> None:
 
 
 def _read_tables(folder: Path) -> None:
-    found = find_runs([folder], "error")
     for threshold in ("common", "each"):
-        tables = make_tables(found, models=["trained"], threshold=threshold, threshold_limit=0.9, num_folds=5)
+        tables = gather(folder, threshold=threshold)
         for table, name in zip(tables, file_names(tables), strict=True):
             parts = [result_table(table, per_class=True)]
             Console(file=io.StringIO(), width=160).print(render_table(parts[0]))
             write_table(folder / "tables", table, parts, name)
     compare_models(tables[0], reference=None, bootstrap_samples=20, confidence=0.95, seed=0)
-    for run in found.finished:
+    for run in find_runs([folder], "error").finished:
         for result in run.results.values():
             numbers = [result.dice, *result.panoptic_quality, *result.average_precision]
             check_finite([value for value in numbers if not math.isnan(value)], 0, 1e308, "results")
 
 
 def _read_records(folder: Path) -> None:
-    found = find_runs([folder], "error")
-    (table,) = make_tables(found, models=["trained"], threshold="common", threshold_limit=0.9, num_folds=5)
+    (table,) = gather(folder)
     for model in read_models(table.models):
         for detections in model.detections(pooling="average", max_detections=100):
             check_finite(detections.scores, 0, 1, "scores")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.clinical.record_statistics import FoldStatistics, Measurement, fold_statistics
 from modise_lightning.metrics.evaluation import SegmentationMetrics
-from modise_lightning.metrics.patient_statistics import measure_once
-from modise_lightning.metrics.record_statistics import FoldStatistics, Measurement, fold_statistics
-from modise_lightning.metrics.resampling import bootstrap_intervals
+from modise_lightning.metrics.patients.resampling import bootstrap_intervals
+from modise_lightning.metrics.patients.statistics import measure_once
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 NAMES = ["benign", "malignant"]

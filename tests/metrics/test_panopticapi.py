@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualitySweep
 from modise_lightning.metrics.best_threshold import best_threshold
-from modise_lightning.metrics.functional import panoptic_counts
-from modise_lightning.metrics.image_record import record_image
-from modise_lightning.metrics.panoptic_quality import PanopticQualitySweep
-from modise_lightning.metrics.recorder import EvaluationRecorder
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.records.image_record import record_image
+from modise_lightning.metrics.records.recorder import EvaluationRecorder
+from modise_lightning.metrics.segments.functional import panoptic_counts
 from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 

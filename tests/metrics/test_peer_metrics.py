@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from clinical_images import SETTINGS
-from modise_lightning.metrics.cases import collect_cases
-from modise_lightning.metrics.clinical_records import describe_images
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.patient_statistics import measure_once
-from modise_lightning.metrics.record_statistics import Measurement, fold_statistics
-from modise_lightning.metrics.recorder import EvaluationRecorder
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.clinical.cases import collect_cases
+from modise_lightning.metrics.clinical.record_statistics import Measurement, fold_statistics
+from modise_lightning.metrics.patients.statistics import measure_once
+from modise_lightning.metrics.records.clinical_records import describe_images
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.records.recorder import EvaluationRecorder
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 CONTENT = json.loads((Path(__file__).parent / "peer_metrics.json").read_text())

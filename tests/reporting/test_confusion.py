@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from modise_lightning.metrics.records import EvaluationRecords, make_table
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
 from modise_lightning.reporting.confusion import count_confusion
 
 NAMES = ["a", "b"]

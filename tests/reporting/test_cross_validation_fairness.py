@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from cross_validation_runs import NAMES, chosen_result, identity, write_chosen_run, write_measured_run
+from gathered_runs import gather
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.csv_rows import results_csv
 from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
-from modise_lightning.reporting.cross_validation.runs import find_runs
-from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.results import write_results
 
 SETTINGS = {
@@ -26,9 +26,8 @@ SETTINGS = {
 METRICS = ["RQ", "SQ", "PQ", "AP", "Dice"]
 
 
-def gather(folder: Path, **changes: Any) -> DatasetTable:
-    values = {"models": ["trained"], "threshold": "common", "threshold_limit": 0.9, "num_folds": 5}
-    (table,) = make_tables(find_runs([folder], "error"), **{**values, **changes})
+def only_table(folder: Path, **changes: Any) -> DatasetTable:
+    (table,) = gather(folder, **changes)
     return table
 
 
@@ -55,50 +54,50 @@ def test_runs_that_were_measured_differently_share_no_table(key: str, value: Any
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement=SETTINGS)
     write_chosen_run(tmp_path / "1", "b", 0, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: value})
     with pytest.raises(UserError, match=rf"differ in {key} .*may_differ=\[{key}\]"):
-        gather(tmp_path)
-    table = gather(tmp_path, may_differ=[key])
+        only_table(tmp_path)
+    table = only_table(tmp_path, may_differ=[key])
     assert any(note.startswith(f"The models differ in {key}: a ") for note in table.notes)
     # Folds of one model are one number, whatever may differ between models.
     write_chosen_run(tmp_path / "2", "a", 1, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: value})
     with pytest.raises(UserError, match=rf"differ in {key} "):
-        gather(tmp_path, may_differ=[key])
+        only_table(tmp_path, may_differ=[key])
 
 
 def test_a_models_own_windows_differ_between_models_only(tmp_path: Path) -> None:
     key = "backbone.window_size"
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: 512})
     write_chosen_run(tmp_path / "1", "b", 0, [0.1, 0.2, 0.3], measurement=SETTINGS)
-    assert f"The models differ in {key}: a 512, b null." in gather(tmp_path).notes
+    assert f"The models differ in {key}: a 512, b null." in only_table(tmp_path).notes
     write_chosen_run(tmp_path / "2", "a", 1, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: 256})
     with pytest.raises(UserError, match=rf"differ in {key} \(256 and 512\)"):
-        gather(tmp_path)
+        only_table(tmp_path)
 
 
 def test_folds_that_started_from_other_weights_share_no_table(tmp_path: Path) -> None:
     key = "init_fingerprint"
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement=SETTINGS | {key: "0123"})
     write_chosen_run(tmp_path / "1", "b", 0, [0.1, 0.2, 0.3], measurement=SETTINGS)
-    assert f"The models differ in {key}: a 0123, b null." in gather(tmp_path).notes
+    assert f"The models differ in {key}: a 0123, b null." in only_table(tmp_path).notes
     write_chosen_run(tmp_path / "2", "a", 1, [0.1, 0.2, 0.3], measurement=SETTINGS)
     with pytest.raises(UserError, match=rf"differ in {key} \(None and 0123\)"):
-        gather(tmp_path)
+        only_table(tmp_path)
 
 
 def test_older_results_are_told_and_not_mixed(tmp_path: Path) -> None:
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement={})
-    notes = gather(tmp_path).notes
+    notes = only_table(tmp_path).notes
     assert (
         "The runs do not say how they were measured, but for metrics.matching=panopticapi: an older version "
         "wrote them."
     ) in notes
     write_chosen_run(tmp_path / "1", "a", 1, [0.1, 0.2, 0.3], measurement=SETTINGS)
     with pytest.raises(UserError, match=r"0 does not say how its numbers were measured .*1 does: evaluate"):
-        gather(tmp_path)
+        only_table(tmp_path)
 
 
 def test_what_was_measured_with_is_printed(tmp_path: Path) -> None:
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], measurement=SETTINGS)
-    (line,) = [note for note in gather(tmp_path).notes if note.startswith("Measured with")]
+    (line,) = [note for note in only_table(tmp_path).notes if note.startswith("Measured with")]
     for part in (
         "inference.score_threshold=0.5",
         "metrics.matching=panopticapi",
@@ -111,7 +110,7 @@ def test_what_was_measured_with_is_printed(tmp_path: Path) -> None:
 def test_another_matching_than_the_papers_is_told_beside_it(matching: str | None, tmp_path: Path) -> None:
     real = {"dataset": "cdd_cesm", "synthetic": False, "experiment": "m_odise", "matching": matching}
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3], **real)
-    told = [note for note in gather(tmp_path).notes if "the paper's as panopticapi does" in note]
+    told = [note for note in only_table(tmp_path).notes if "the paper's as panopticapi does" in note]
     assert len(told) == (matching != "panopticapi")
 
 
@@ -120,7 +119,7 @@ def test_missing_folds_are_never_bold(tmp_path: Path) -> None:
         write_chosen_run(tmp_path / f"a{fold}", "a", fold, [0.1, 0.2, 0.3])
         write_chosen_run(tmp_path / f"b{fold}", "b", fold, [0.2, 0.1, 0.3])
     write_chosen_run(tmp_path / "c", "c", 0, [0.9, 0.9, 0.9])
-    table = gather(tmp_path, threshold=0.1)
+    table = only_table(tmp_path, threshold=0.1)
     assert bold(table) == {"a": [], "b": METRICS, "c": []}
     assert "Never bold, for their missing folds: c." in result_table(table, per_class=False).notes
 
@@ -129,7 +128,7 @@ def test_as_many_but_other_folds_are_not_compared(tmp_path: Path) -> None:
     for fold in range(2):
         write_chosen_run(tmp_path / f"a{fold}", "a", fold, [0.1, 0.2, 0.3])
         write_chosen_run(tmp_path / f"b{fold}", "b", fold + 1, [0.2, 0.1, 0.3])
-    assert bold(gather(tmp_path)) == {"a": [], "b": []}
+    assert bold(only_table(tmp_path)) == {"a": [], "b": []}
 
 
 def inventing(quality: float, num_thresholds: int = 3) -> Any:
@@ -148,7 +147,7 @@ def test_models_are_compared_over_the_classes_that_both_have(tmp_path: Path) -> 
     for fold in range(2):
         write_chosen_run(tmp_path / f"a{fold}", "a", fold, silent)
         write_chosen_run(tmp_path / f"b{fold}", "b", fold, inventing(0.2))
-    table = gather(tmp_path)
+    table = only_table(tmp_path)
     assert [row.summary("PQ").mean for row in table.models] == [0.4, 0.2]
     comparisons, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
     (quality_difference,) = [each for each in comparisons if each.metric == "PQ"]
@@ -166,11 +165,11 @@ def test_models_are_compared_over_the_classes_that_both_have(tmp_path: Path) -> 
 def test_different_thresholds_are_told_in_both_tables(tmp_path: Path) -> None:
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3])
     write_chosen_run(tmp_path / "1", "b", 0, [0.2, 0.1, 0.3])
-    table = gather(tmp_path, threshold="each")
+    table = only_table(tmp_path, threshold="each")
     _, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
     assert any("different T, each at its own best one (a 0.30, b 0.10)" in note for note in table.notes)
     assert any("different T (threshold=each)" in note for note in notes)
-    table = gather(tmp_path, threshold="common")
+    table = only_table(tmp_path, threshold="common")
     _, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
     assert not any("different T" in note for note in (*table.notes, *notes))
 
@@ -187,7 +186,7 @@ def test_the_reference_is_named(reference: str | None, expected: str, note: str,
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3])
     write_chosen_run(tmp_path / "1", "b", 0, [0.2, 0.3, 0.3])
     comparisons, notes = compare_models(
-        gather(tmp_path), reference=reference, bootstrap_samples=0, confidence=0.95, seed=0
+        only_table(tmp_path), reference=reference, bootstrap_samples=0, confidence=0.95, seed=0
     )
     assert {each.reference for each in comparisons} == {expected}
     assert notes[0].startswith(note)
@@ -198,7 +197,7 @@ def test_the_smallest_p_is_that_of_the_comparison_with_most_folds(tmp_path: Path
         for fold in range(number):
             write_chosen_run(tmp_path / f"{name}{fold}", name, fold, [0.1 + 0.01 * number, 0.2, 0.3])
     comparisons, notes = compare_models(
-        gather(tmp_path), reference="a", bootstrap_samples=0, confidence=0.95, seed=0
+        only_table(tmp_path), reference="a", bootstrap_samples=0, confidence=0.95, seed=0
     )
     text = " ".join(comparison_table(comparisons, notes, 0.95).notes)
     assert "with 4 folds it cannot be below 0.125." in text
@@ -212,7 +211,7 @@ def test_a_common_threshold_is_chosen_over_trained_models_alone(tmp_path: Path) 
         "bright blob": chosen_result([0.0, 0.8, 0.1]),
     }
     write_results(tmp_path / "a" / "results.json", results, identity("a", 0))
-    table = gather(tmp_path, models=["trained", "untrained", "bright blob"])
+    table = only_table(tmp_path, models=["trained", "untrained", "bright blob"])
     assert [row.threshold for row in table.models] == [0.1] * 3
 
 
@@ -229,7 +228,7 @@ def test_the_official_test_set_has_one_draw_and_both_variances(tmp_path: Path) -
                 num_images=10,
                 data_split="official",
             )
-    table = gather(tmp_path)
+    table = only_table(tmp_path)
     found, _ = compare_models(table, reference="a", bootstrap_samples=300, confidence=0.95, seed=0)
     by_metric = {each.metric: each for each in found}
     low, high = by_metric["PQ"].interval or (0, 0)
@@ -242,7 +241,7 @@ def test_the_official_test_set_has_one_draw_and_both_variances(tmp_path: Path) -
 def test_quality_at_fixed_thresholds_stands_beside_the_reported_one(tmp_path: Path) -> None:
     result = write_measured_run(tmp_path / "0", "a", 0, 1, num_folds=1)
     assert list(result.panoptic_quality_at) == ["0.1", "0.25", "0.5"]
-    table = gather(tmp_path, threshold=0.3)
+    table = only_table(tmp_path, threshold=0.3)
     laid_out = result_table(table, per_class=True)
     assert laid_out.columns[3:] == [*METRICS, "PQ 0.1", "PQ 0.25", "PQ 0.5"]
     expected = [result.panoptic_quality[result.thresholds.index(t)] for t in (0.1, 0.25, 0.5)]

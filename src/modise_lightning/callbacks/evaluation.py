@@ -10,7 +10,7 @@ import numpy as np
 
 from modise_lightning.callbacks.evaluated_batches import EvaluatedBatches
 from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.structures import Batch, Prediction
 
 

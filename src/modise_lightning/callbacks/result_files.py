@@ -8,7 +8,7 @@ import lightning
 
 from modise_lightning.callbacks.evaluation import Evaluation
 from modise_lightning.metrics.evaluation import EvaluationResult
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 
 
 class ResultFiles(lightning.Callback):

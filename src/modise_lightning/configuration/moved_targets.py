@@ -19,6 +19,7 @@ MOVED_TARGETS: dict[str, str] = {
         "data.transforms.EvaluationTransform": "data.loading.transforms.EvaluationTransform",
         "data.transforms.TrainTransform": "data.loading.transforms.TrainTransform",
         "data.vindr_mammo.VinDrMammoPreparer": "data.sources.vindr_mammo.preparer.VinDrMammoPreparer",
+        "metrics.clinical_settings.ClinicalSettings": "metrics.records.clinical_settings.ClinicalSettings",
         "optimization.OptimizerFactory": "training.optimization.OptimizerFactory",
         "sharding.FrozenShardingStrategy": "training.sharding.FrozenShardingStrategy",
     }.items()

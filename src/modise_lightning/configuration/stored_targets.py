@@ -25,7 +25,7 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
         "criterion": (f"{_OURS}losses.criterion.SetCriterion",),
         "inference": (f"{_OURS}inference.inference.Inference",),
         "metrics": (f"{_OURS}metrics.evaluation.SegmentationMetrics",),
-        "metrics.clinical": (f"{_OURS}metrics.clinical_settings.ClinicalSettings",),
+        "metrics.clinical": (f"{_OURS}metrics.records.clinical_settings.ClinicalSettings",),
         "optimizer": (f"{_OURS}training.optimization.OptimizerFactory",),
         "data.preparer": (
             f"{_OURS}data.sources.cdd_cesm.preparer.CddCesmPreparer",

@@ -12,16 +12,16 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.average_precision import InstanceAveragePrecision
+from modise_lightning.metrics.accumulated.average_precision import InstanceAveragePrecision
+from modise_lightning.metrics.accumulated.dice import SegmentationDice
+from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualitySweep
 from modise_lightning.metrics.best_threshold import best_threshold
-from modise_lightning.metrics.clinical_result import ClinicalResult, measure_clinical
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.dice import SegmentationDice
-from modise_lightning.metrics.matching import Matching
-from modise_lightning.metrics.panoptic_quality import PanopticQualitySweep
-from modise_lightning.metrics.record_statistics import Measurement
-from modise_lightning.metrics.recorder import EvaluationRecorder
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.clinical.record_statistics import Measurement
+from modise_lightning.metrics.clinical.result import ClinicalResult, measure_clinical
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.records.recorder import EvaluationRecorder
+from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.structures import PanopticSegmentation, Prediction
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from modise_lightning.metrics.pairs import MAX_VOID_SHARE
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.segments.pairs import MAX_VOID_SHARE
 
 NOTHING = "nothing"
 

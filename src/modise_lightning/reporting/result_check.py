@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from modise_lightning.metrics.clinical_result import ClinicalResult
+from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.evaluation import EvaluationResult
 
 _CURVES = ("panoptic_quality", "recognition_quality", "segmentation_quality", "average_precision")

@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 
 from clinical_runs import write_clinical_run
 from cross_validation_runs import write_measured_run
+from gathered_runs import gather
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import EvaluationResult
-from modise_lightning.metrics.resampling import holm
+from modise_lightning.metrics.patients.resampling import holm
 from modise_lightning.reporting.clinical.model_intervals import measure_models, shown_numbers
-from modise_lightning.reporting.cross_validation.runs import find_runs
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
-from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.results import read_results
 from modise_lightning.tables import tables
 
@@ -29,8 +29,7 @@ COMPARISON = ComparisonSettings(reference=None, bootstrap_samples=200, confidenc
 
 
 def table_of(folder: Path) -> DatasetTable:
-    found = find_runs([folder], "error")
-    (table,) = make_tables(found, models=["trained"], threshold="common", threshold_limit=0.9, num_folds=3)
+    (table,) = gather(folder)
     return table
 
 

@@ -20,6 +20,7 @@ from cross_validation_runs import (
     write_crashed_run,
     write_measured_run,
 )
+from gathered_runs import gather
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.cross_validation.comparison import Comparison, compare_models
 from modise_lightning.reporting.cross_validation.csv_rows import results_csv
@@ -27,15 +28,10 @@ from modise_lightning.reporting.cross_validation.files import file_names, write_
 from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
 from modise_lightning.reporting.cross_validation.paper import read_paper_tables
 from modise_lightning.reporting.cross_validation.runs import find_runs
-from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.text_tables.rendering import TextTable, to_latex, to_markdown
 
 QUALITIES = [[0.30, 0.40, 0.9], [0.32, 0.30, 0.9], [0.28, 0.38, 0.9], [0.35, 0.33, 0.9], [0.25, 0.45, 0.9]]
-
-
-def gather(folder: Path, **changes: Any) -> list[DatasetTable]:
-    values = {"models": ["trained"], "threshold": "common", "threshold_limit": 0.9, "num_folds": 5}
-    return make_tables(find_runs([folder], "error"), **{**values, **changes})
 
 
 def write_five(folder: Path, name: str, offset: float = 0.0, folds: range = range(5), **changes: Any) -> None:
@@ -424,8 +420,8 @@ def test_the_bootstrap_interval_covers_a_clear_difference(tmp_path: Path) -> Non
 
 
 def test_the_bootstrap_equals_drawing_patients_one_by_one(tmp_path: Path) -> None:
-    from modise_lightning.metrics.record_counts import count_recorded_images
-    from modise_lightning.metrics.records import read_records
+    from modise_lightning.metrics.records.counts import count_recorded_images
+    from modise_lightning.metrics.records.evaluation_records import read_records
     from modise_lightning.reporting.cross_validation.bootstrap import PatientCounts, bootstrap_differences
 
     results = [

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from cross_validation_runs import write_measured_run
-from modise_lightning.reporting.cross_validation.runs import find_runs
-from modise_lightning.reporting.cross_validation.table import DatasetTable, make_tables
+from gathered_runs import gather
+from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
-
-
-def read_tables(folder: Path) -> list[DatasetTable]:
-    return make_tables(
-        find_runs([folder], "error"),
-        models=["trained"],
-        threshold="common",
-        threshold_limit=0.9,
-        num_folds=3,
-    )
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +16,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> DatasetTable:
     folder = tmp_path_factory.mktemp("runs")
     for name, fold, shift in [("good", 0, 0), ("good", 1, 0), ("good", 2, 0), ("bad", 0, 3), ("bad", 1, 3)]:
         write_measured_run(folder / f"{name}{fold}", name, fold, shift, num_folds=3)
-    (table,) = read_tables(folder)
+    (table,) = gather(folder)
     return table
 
 
@@ -45,7 +33,7 @@ def patients_table(tmp_path_factory: pytest.TempPathFactory) -> DatasetTable:
         synthetic=False,
         dataset="a_dataset_with_a_name_that_is_longer_than_any_figure_should_have_to_bear",
     )
-    (table,) = read_tables(folder)
+    (table,) = gather(folder)
     return table
 
 

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from modise_lightning.metrics.detections import Detections
+from modise_lightning.metrics.curves.detections import Detections
 from modise_lightning.reporting.cross_validation.models import Summary, threshold_index
 from modise_lightning.reporting.figures.curves import FoldCurve, froc_curves, precision_recall_curves
 from modise_lightning.reporting.figures.model_records import ModelRecords

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.records import IMAGE_COLUMNS, EvaluationRecords, make_table
+from modise_lightning.metrics.records.evaluation_records import IMAGE_COLUMNS, EvaluationRecords, make_table
 from modise_lightning.reporting.cross_validation.models import ModelFolds
 from modise_lightning.reporting.figures.image_choice import choose_images
 from modise_lightning.reporting.figures.model_records import ModelRecords

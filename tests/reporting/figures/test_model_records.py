@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 
 from cross_validation_runs import write_measured_run
+from gathered_runs import gather
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.cross_validation.models import ModelFolds
-from modise_lightning.reporting.cross_validation.runs import find_runs
-from modise_lightning.reporting.cross_validation.table import make_tables
 from modise_lightning.reporting.figures.model_records import ModelRecords, read_models
 
 
 @pytest.fixture
 def row(tmp_path: Path) -> ModelFolds:
     write_measured_run(tmp_path / "run", "m", 0, 1)
-    (table,) = make_tables(
-        find_runs([tmp_path], "error"), models=["trained"], threshold=0.5, threshold_limit=0.9, num_folds=5
-    )
+    (table,) = gather(tmp_path, threshold=0.5)
     return table.models[0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cross_validation_runs import NAMES, identity, write_measured_run, write_run_of
-from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.reporting.html_report.outcomes import ImageOutcome, image_outcomes
 from modise_lightning.structures import PanopticSegmentation
 from report_runs import SCENES, Image, images_of, random_scenes

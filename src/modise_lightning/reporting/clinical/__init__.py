@@ -1,1 +1,1 @@
-"""Tables and figures of what ``metrics=clinical`` measures, over the folds of a cross-validation."""
+"""Tables of what ``metrics=clinical`` measures, over the folds of a cross-validation."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from io import StringIO
 
 from modise_lightning.csv_cells import guard_cells
-from modise_lightning.metrics.resampling import Interval
+from modise_lightning.metrics.patients.resampling import Interval
 from modise_lightning.reporting.clinical.model_intervals import ClinicalModel, shown_numbers
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.text_tables.rendering import Line, TextTable

@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
-
-from modise_lightning.errors import UserError
-from modise_lightning.metrics.clinical_result import ClinicalResult
-from modise_lightning.metrics.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.matching import Matching
-from modise_lightning.metrics.patient_statistics import PatientStatistic, measure_once
-from modise_lightning.metrics.record_statistics import FoldStatistics, Measurement, fold_statistics
-from modise_lightning.metrics.records import read_records
-from modise_lightning.metrics.resampling import Interval, bootstrap_intervals, holm, permutation_test
-from modise_lightning.metrics.strata import Stratum, pool_strata
+from modise_lightning.metrics.clinical.record_statistics import FoldStatistics
+from modise_lightning.metrics.clinical.strata import Stratum, pool_strata
+from modise_lightning.metrics.patients.resampling import Interval, bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
+from modise_lightning.reporting.clinical.model_folds import (
+    check_settings,
+    check_values,
+    read_statistics,
+    result_of,
+    with_clinical_results,
+)
 from modise_lightning.reporting.cross_validation.comparison import choose_reference
-from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
 from modise_lightning.reporting.cross_validation.table import DatasetTable
-
-_SETTINGS = TypeAdapter(ClinicalSettings)
 
 
 @dataclass(frozen=True)
@@ -77,10 +73,10 @@ def measure_models(
     Raises:
         UserError: Runs were measured with different settings, or records are missing or contradict results.
     """
-    clinical = _with_clinical_results(table)
+    clinical = with_clinical_results(table)
     if not clinical:
         return [], []
-    _check_settings(clinical)
+    check_settings(clinical)
     notes = [
         f"{row.label} was evaluated without metrics=clinical: it has none of these numbers."
         for row in table.models
@@ -93,7 +89,7 @@ def measure_models(
     models = []
     for row in clinical:
         own = folds[row.label]
-        _check_values(row, own)
+        check_values(row, own)
         differences: dict[str, Difference] = {}
         if row is not reference and comparison.bootstrap_samples:
             differences, reason = _differences(own, folds[reference.label], comparison)
@@ -139,100 +135,6 @@ def shown_numbers(models: Sequence[ClinicalModel]) -> list[str]:
                 continue
         chosen.append(name)
     return chosen
-
-
-def clinical_rows(table: DatasetTable) -> list[ModelFolds]:
-    """Give the models whose runs were evaluated with ``metrics=clinical``, all with the same settings.
-
-    Args:
-        table: Of one dataset.
-
-    Raises:
-        UserError: There is none, or their settings differ.
-    """
-    rows = _with_clinical_results(table)
-    if not rows:
-        raise UserError(f"figures: roc and strata need runs of metrics=clinical; none on {table.dataset} is.")
-    _check_settings(rows)
-    return rows
-
-
-def result_of(row: ModelFolds, fold: int) -> ClinicalResult:
-    """Give the clinical result of a fold of a model that has them."""
-    clinical = row.runs[fold].results[row.model].clinical
-    assert clinical is not None
-    return clinical
-
-
-def _with_clinical_results(table: DatasetTable) -> list[ModelFolds]:
-    return [row for row in table.models if all(each.clinical is not None for each in row.results.values())]
-
-
-def _check_settings(rows: Sequence[ModelFolds]) -> None:
-    first = rows[0].runs[next(iter(rows[0].runs))]
-    expected = result_of(rows[0], next(iter(rows[0].runs))).settings
-    for row in rows:
-        for fold, run in row.runs.items():
-            settings = result_of(row, fold).settings
-            for name, value in expected.items():
-                if settings.get(name) != value:
-                    raise UserError(
-                        f"runs: {run.folder} and {first.folder} differ in metrics.clinical.{name} "
-                        f"({settings.get(name)} and {value}): their numbers cannot stand in one table; give "
-                        "them to two calls."
-                    )
-
-
-def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
-    """Build the statistics of a fold from its records, as its results were measured.
-
-    Args:
-        row: A model with clinical results.
-        fold: One of its folds.
-
-    Raises:
-        UserError: Records or settings are damaged.
-    """
-    run, clinical = row.runs[fold], result_of(row, fold)
-    records = read_records(run.folder / "records" / row.model.replace(" ", "_"))
-    if run.identity.matching not in get_args(Matching):
-        raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")
-    try:
-        settings = _SETTINGS.validate_python(clinical.settings)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(
-            f"{run.folder}: results: clinical.settings.{where}: {error.errors()[0]['msg']}."
-        ) from error
-    return fold_statistics(
-        records,
-        Measurement(
-            category_names=run.results[row.model].category_names,
-            isthing=clinical.isthing,
-            threshold=row.threshold,
-            matching=cast(Matching, run.identity.matching),
-            max_detections=clinical.max_detections,
-            dice_reduction=clinical.dice_reduction,
-            clinical=settings,
-        ),
-    )
-
-
-def _check_values(row: ModelFolds, own: Mapping[int, FoldStatistics]) -> None:
-    """Refuse records that do not give the results' PQ and Dice."""
-    for fold, statistics in own.items():
-        for group, metric in (("segments", "PQ"), ("Dice", "Dice")):
-            if group not in statistics.statistics:
-                continue
-            value = measure_once(statistics.statistics[group])[metric]
-            expected = row.results[fold].at(row.threshold)[METRICS[metric]]
-            if not math.isclose(value, expected, abs_tol=1e-9) and not (
-                math.isnan(value) and math.isnan(expected)
-            ):
-                raise UserError(
-                    f"{row.runs[fold].folder}: the records give a {metric} of {value}, the results "
-                    f"{expected}: they are not of one evaluation."
-                )
 
 
 def _groups(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, PatientStatistic]]:

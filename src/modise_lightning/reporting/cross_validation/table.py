@@ -13,7 +13,7 @@ from modise_lightning.metrics.best_threshold import best_threshold
 from modise_lightning.reporting.cross_validation.measurement import check_measurements, measurement_notes
 from modise_lightning.reporting.cross_validation.models import ModelFolds, Summary, threshold_index
 from modise_lightning.reporting.cross_validation.notes import table_notes, unfinished_note
-from modise_lightning.reporting.cross_validation.runs import FinishedRun, FoundRuns, dataset_key, find_runs
+from modise_lightning.reporting.cross_validation.runs import FinishedRun, dataset_key, find_runs
 from modise_lightning.reporting.cross_validation.settings import RunSettings
 
 
@@ -48,47 +48,16 @@ class DatasetTable:
 
 
 def gather_tables(settings: RunSettings) -> list[DatasetTable]:
-    """Find runs and gather their folds, a table a dataset.
+    """Find runs and gather the folds of each model, a table a dataset.
 
     Args:
         settings: Which runs, and how.
 
     Raises:
-        UserError: There are no runs, or some cannot stand in one table.
+        UserError: There are no runs, those of one table were measured in different ways, or none has the
+            wanted models.
     """
-    return make_tables(
-        find_runs([Path(folder) for folder in settings.runs], settings.same_fold),
-        models=settings.models,
-        threshold=settings.threshold,
-        threshold_limit=settings.threshold_limit,
-        num_folds=settings.num_folds,
-        may_differ=settings.may_differ,
-    )
-
-
-def make_tables(
-    found: FoundRuns,
-    *,
-    models: Sequence[str],
-    threshold: float | str,
-    threshold_limit: float,
-    num_folds: int,
-    may_differ: Sequence[str] = (),
-) -> list[DatasetTable]:
-    """Gather the folds of each model, a table a dataset.
-
-    Args:
-        found: The runs.
-        models: Rows of each run: "trained", and baselines if wanted.
-        threshold: IoU threshold to report at; ``common``: for each dataset the one with the highest mean PQ
-            over folds and trained models (as the paper has one for a dataset); ``each``: every model's own.
-        threshold_limit: The chosen threshold is not above it.
-        num_folds: Folds of a dataset whose results do not say how many it has.
-        may_differ: Settings of the measurement that models may differ in, by their key.
-
-    Raises:
-        UserError: Runs of one table were measured in different ways, or none has the wanted models.
-    """
+    found = find_runs([Path(folder) for folder in settings.runs], settings.same_fold)
     by_dataset: dict[tuple[str, str | None, str], list[FinishedRun]] = defaultdict(list)
     for run in found.finished:
         by_dataset[dataset_key(run.identity)].append(run)
@@ -98,10 +67,10 @@ def make_tables(
     for key in sorted(by_dataset, key=str):
         runs = by_dataset[key]
         _check_comparable(runs)
-        check_measurements(runs, may_differ)
+        check_measurements(runs, settings.may_differ)
         identity = runs[0].identity
-        rows = _set_thresholds(_rows(runs, models), threshold, threshold_limit)
-        folds = tuple(range(identity.num_folds or num_folds))
+        rows = _set_thresholds(_rows(runs, settings.models), settings.threshold, settings.threshold_limit)
+        folds = tuple(range(identity.num_folds or settings.num_folds))
         unfinished = [run for run in found.unfinished if run.dataset == identity.dataset]
         tables.append(
             DatasetTable(

@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.clinical.figures import draw_roc, draw_strata, roc_data, strata_data
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.calibration import calibration_data, draw_calibration
 from modise_lightning.reporting.figures.caption import caption_of
+from modise_lightning.reporting.figures.clinical import draw_roc, draw_strata, roc_data, strata_data
 from modise_lightning.reporting.figures.confusion import confusion_data, draw_confusion_figure
 from modise_lightning.reporting.figures.froc import draw_froc, froc_data
 from modise_lightning.reporting.figures.image_choice import choose_images

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator, StrMethodFormatter
 
-from modise_lightning.metrics.calibration import measure_reliability
+from modise_lightning.metrics.curves.calibration import measure_reliability
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of
 from modise_lightning.reporting.figures.model_records import ModelRecords

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modise_lightning.metrics.detections import Detections
-from modise_lightning.metrics.froc import froc_curve
-from modise_lightning.metrics.precision_recall import RECALLS, precision_at_recalls
+from modise_lightning.metrics.curves.detections import Detections
+from modise_lightning.metrics.curves.froc import froc_curve
+from modise_lightning.metrics.curves.precision_recall import RECALLS, precision_at_recalls
 from modise_lightning.reporting.cross_validation.models import Summary
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.detections import Detections, pool_detections
-from modise_lightning.metrics.records import EvaluationRecords, read_records
+from modise_lightning.metrics.curves.detections import Detections, pool_detections
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, read_records
 from modise_lightning.reporting.cross_validation.models import ModelFolds
 
 # How the folds make one curve: each its own, then their average; or all detections in one ranking.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from modise_lightning.metrics.matching import Matching
-from modise_lightning.metrics.records import read_records
+from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.models import ModelFolds
 from modise_lightning.reporting.cross_validation.runs import FinishedRun, checkpoint_of

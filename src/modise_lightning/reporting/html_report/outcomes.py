@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from torch import Tensor
 
-from modise_lightning.metrics.matching import Matching, match
-from modise_lightning.metrics.record_counts import pair_recorded_images
-from modise_lightning.metrics.records import EvaluationRecords
+from modise_lightning.metrics.records.counts import pair_recorded_images
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.segments.matching import Matching, match
 
 
 @dataclass(frozen=True)

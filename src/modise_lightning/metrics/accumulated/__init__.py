@@ -1,0 +1,1 @@
+"""What an evaluation adds up image by image: PQ, AP, Dice."""

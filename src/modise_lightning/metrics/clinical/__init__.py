@@ -1,0 +1,1 @@
+"""What radiologists ask of records: cases, lesions, strata and their result."""

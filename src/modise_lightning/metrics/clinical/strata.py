@@ -1,0 +1,167 @@
+"""Sensitivity and mean IoU of lesions by size, class, view, density, modality, dataset and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from modise_lightning.metrics.records.clinical_records import describe_images
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.structures import ImageRecord
+
+_NOT_SAID = "not said"
+# What strata an image belongs to; each is left out where no image says it.
+_OF_IMAGE: dict[str, Callable[[ImageRecord], str | None]] = {
+    "view": lambda image: image.view,
+    "side": lambda image: image.laterality,
+    "density": lambda image: image.density,
+    "modality": lambda image: image.modality,
+    "dataset": lambda image: image.source,
+    "fold": lambda image: None if image.fold is None else str(image.fold),
+}
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The lesions of a stratum.
+
+    Attributes:
+        by: What lesions are told apart by: ``all``, ``class``, ``size (mm)``, ``view``, ...
+        level: Which of them these are.
+        lesions: True segments.
+        found: Those that a panoptic segment of their class overlaps with an IoU above the threshold.
+        iou_sum: Of the found ones, the largest such IoU of each.
+    """
+
+    by: str
+    level: str
+    lesions: int
+    found: int
+    iou_sum: float
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the lesions that are found; NaN without any."""
+        return self.found / self.lesions if self.lesions else float("nan")
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU of the found lesions; NaN without any."""
+        return self.iou_sum / self.found if self.found else float("nan")
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Give Wilson's interval of the sensitivity (Wilson 1927), as if lesions were independent.
+
+        Args:
+            confidence: In (0, 1).
+        """
+        if not self.lesions:
+            return float("nan"), float("nan")
+        bounds = binomtest(self.found, self.lesions).proportion_ci(confidence, method="wilson")
+        return float(bounds.low), float(bounds.high)
+
+
+def stratify(
+    records: EvaluationRecords,
+    *,
+    threshold: float,
+    size_edges_mm: Sequence[float],
+    size_edges_share: Sequence[float],
+) -> tuple[list[Stratum], dict[str, str]]:
+    """Count the lesions of each stratum, and those that are found.
+
+    Args:
+        records: Of an evaluation.
+        threshold: A lesion is found where the IoU is larger.
+        size_edges_mm: Between the strata of size where the spacing of all images is known: equivalent
+            diameters, those of circles of the lesions' areas, in millimetres.
+        size_edges_share: Likewise elsewhere, as shares of the image's longer side.
+
+    Returns:
+        Strata, and what cannot be told apart, with the reason.
+    """
+    images = describe_images(records.images, records.clinical)
+    lesions = _lesions(records, threshold)
+    image_of = {image.image_id: image for image in images}
+    own = [image_of[image_id] for image_id in lesions["image_id"].tolist()]
+    keys: dict[str, list[str]] = {"all": ["all"] * len(lesions), "class": lesions["category"].tolist()}
+    missing: dict[str, str] = {}
+    area = lesions["area"].to_numpy(np.float64)
+    if records.clinical is None:
+        missing["size"] = "the records do not say how large images are: evaluate with metrics=clinical"
+    elif all(image.spacing_mm is not None for image in images):
+        pixel = np.array([float(np.prod(image.spacing_mm or (1, 1))) for image in own])
+        keys["size (mm)"] = _bins(2 * np.sqrt(area * pixel / np.pi), size_edges_mm)
+    else:
+        side = np.array([max(image.height, image.width) for image in own], dtype=np.float64)
+        keys["size (share of the image)"] = _bins(2 * np.sqrt(area / np.pi) / side, size_edges_share)
+    for by, read in _OF_IMAGE.items():
+        if all(read(image) is None for image in images):
+            missing[by] = f"no image says its {by}"
+        else:
+            keys[by] = [read(image) or _NOT_SAID for image in own]
+    strata = []
+    for by, levels in keys.items():
+        for level, rows in sorted(lesions.groupby(levels), key=lambda each: _order(str(each[0]))):
+            found = rows["iou"] > threshold
+            total = float(rows["iou"][found].sum())
+            strata.append(Stratum(by, str(level), len(rows), int(found.sum()), total))
+    return strata, missing
+
+
+def pool_strata(folds: Sequence[Sequence[Stratum]]) -> list[Stratum]:
+    """Add up the strata of folds, whose lesions are different ones.
+
+    Args:
+        folds: Strata of each.
+    """
+    sums: dict[tuple[str, str], list[float]] = {}
+    for each in (stratum for strata in folds for stratum in strata):
+        total = sums.setdefault((each.by, each.level), [0, 0, 0.0])
+        total[0] += each.lesions
+        total[1] += each.found
+        total[2] += each.iou_sum
+    kinds = list(dict.fromkeys(by for by, _ in sums))
+    ordered = sorted(sums, key=lambda key: (kinds.index(key[0]), _order(key[1])))
+    return [Stratum(*key, int(sums[key][0]), int(sums[key][1]), sums[key][2]) for key in ordered]
+
+
+def _lesions(records: EvaluationRecords, threshold: float) -> pd.DataFrame:
+    """Give the true segments with the largest IoU of a panoptic segment of their class, 0 without any."""
+    segments = records.instances
+    truths = segments[segments["source"] == "truth"][["image_id", "index", "category", "area"]]
+    predictions = segments[segments["source"] == "panoptic"][["image_id", "index", "category"]]
+    pairs = records.overlaps[records.overlaps["source"] == "panoptic"]
+    pairs = pairs.merge(
+        predictions, left_on=["image_id", "predicted_index"], right_on=["image_id", "index"]
+    ).merge(
+        truths,
+        left_on=["image_id", "true_index", "category"],
+        right_on=["image_id", "index", "category"],
+        suffixes=("_predicted", ""),
+    )
+    best = pairs.groupby(["image_id", "index"])["iou"].max().reset_index()
+    joined = truths.merge(best, on=["image_id", "index"], how="left")
+    joined["iou"] = joined["iou"].fillna(0.0)
+    return joined
+
+
+def _bins(values: np.ndarray, edges: Sequence[float]) -> list[str]:
+    """Name the bin of each value; a bin holds its lower edge."""
+    bounds = [0.0, *edges]
+    names = [*(f"{low:g} to {high:g}" for low, high in pairwise(bounds)), f"from {bounds[-1]:g}"]
+    return [names[position] for position in np.searchsorted(np.asarray(edges), values, side="right")]
+
+
+def _order(level: str) -> tuple[bool, float, str]:
+    """Sort bins by their lower edge, other levels by name, what is not said last."""
+    number = level.removeprefix("from ").split(" to ")[0]
+    try:
+        return level == _NOT_SAID, float(number), level
+    except ValueError:
+        return level == _NOT_SAID, 0.0, level

@@ -1,0 +1,1 @@
+"""Curves over the score of recorded lesions: FROC, precision and recall, calibration."""

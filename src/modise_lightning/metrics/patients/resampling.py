@@ -1,0 +1,241 @@
+"""Intervals and tests over patients: bootstrap by fold (percentile, BCa), permutations, Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from modise_lightning.metrics.patients.statistics import PatientStatistic, Values, defined_mean
+
+# The statistics of each fold of a model; each fold's patients are its statistics'.
+Folds = Sequence[PatientStatistic]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and how it varies with the patients.
+
+    Attributes:
+        value: Mean over the folds; NaN where it is undefined.
+        percentile: Bounds of the percentile interval (Efron 1979).
+        bca: Bounds of the bias-corrected and accelerated interval (Efron 1987); NaN where the number does not
+            vary, or lies outside of all resamples.
+        deviation: Standard deviation over the resamples.
+        defined: Share of the resamples in which the number is defined; the bounds are of those.
+    """
+
+    value: float
+    percentile: tuple[float, float]
+    bca: tuple[float, float]
+    deviation: float
+    defined: float
+
+
+@dataclass(frozen=True)
+class Strata:
+    """The patients that are drawn together: those of a fold, or of all folds that test the same ones.
+
+    Attributes:
+        of_fold: (F,) position of each fold's stratum.
+        sizes: Patients of each stratum.
+    """
+
+    of_fold: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, patients: Sequence[tuple[str, ...]]) -> Strata:
+        """Tell them apart.
+
+        Args:
+            patients: Of each fold. Two folds test the same patients or have none in common.
+        """
+        distinct = list(dict.fromkeys(patients))
+        return cls(tuple(distinct.index(each) for each in patients), tuple(len(each) for each in distinct))
+
+    def draw(self, samples: int, seed: int) -> list[Values]:
+        """Draw the patients of each stratum with replacement, as many as there are: (S, P) each."""
+        generator = np.random.default_rng(seed)
+        return [
+            generator.multinomial(size, np.full(size, 1 / size), size=samples).astype(np.float64)
+            for size in self.sizes
+        ]
+
+
+def measure_all(folds: Folds, weights: Sequence[Values]) -> dict[str, Values]:
+    """Measure the folds of a model.
+
+    Args:
+        folds: Its statistics.
+        weights: (S, P) of each fold.
+
+    Returns:
+        By number, (S, F, K).
+    """
+    measured = [fold.measure(own) for fold, own in zip(folds, weights, strict=True)]
+    return {name: np.stack([each[name] for each in measured], axis=1) for name in measured[0]}
+
+
+def bootstrap_intervals(
+    folds: Folds, *, samples: int, confidence: float, seed: int, minus: Folds | None = None
+) -> dict[str, Interval]:
+    """Estimate how each number of a model, or its difference from another one's, varies with the patients.
+
+    Patients are drawn with replacement within each fold, all images of a patient together; the trainings stay
+    as they are. A class that is undefined in a resample is no part of its mean, for a difference in either
+    model.
+
+    Args:
+        folds: The model's statistics, one a fold.
+        samples: Number of resamples.
+        confidence: In (0, 1).
+        seed: Of the draws; models of one seed and the same patients are drawn alike.
+        minus: Of another model, on the same patients.
+
+    Returns:
+        By number.
+    """
+    strata = Strata.of([fold.patients for fold in folds])
+    measure = _measurement(folds, minus)
+    drawn = strata.draw(samples, seed)
+    resampled = measure([drawn[stratum] for stratum in strata.of_fold])
+    whole = measure([np.ones((1, strata.sizes[stratum])) for stratum in strata.of_fold])
+    left_out = measure([1 - np.eye(strata.sizes[stratum]) for stratum in strata.of_fold])
+    intervals = {}
+    for name, values in whole.items():
+        by_fold = np.concatenate(values)
+        jackknife = [
+            _leave_one_out(by_fold, left_out[name], strata, stratum) for stratum in range(len(strata.sizes))
+        ]
+        intervals[name] = interval(
+            float(defined_mean(by_fold, 0)),
+            defined_mean(np.stack(resampled[name], 1), 1),
+            jackknife,
+            confidence,
+        )
+    return intervals
+
+
+def interval(value: float, resampled: Values, jackknife: Sequence[Values], confidence: float) -> Interval:
+    """Compute the bounds from resamples.
+
+    Args:
+        value: The number itself.
+        resampled: (S,) NaN where it is undefined.
+        jackknife: Of each stratum, the number without each of its patients.
+        confidence: In (0, 1).
+    """
+    defined = np.sort(resampled[~np.isnan(resampled)])
+    nothing = (np.nan, np.nan)
+    if np.isnan(value) or not len(defined):
+        return Interval(value, nothing, nothing, np.nan, len(defined) / len(resampled))
+    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, tails)
+    share = len(defined) / len(resampled)
+    bca = _bca_bounds(value, defined, jackknife, tails)
+    return Interval(value, (float(low), float(high)), bca, float(defined.std()), share)
+
+
+def _bca_bounds(
+    value: float, resampled: Values, jackknife: Sequence[Values], tails: Values
+) -> tuple[float, float]:
+    """Shift the percentiles for bias and skewness (Efron 1987); strata are what scipy calls samples."""
+    below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
+    influence = [(len(own) - 1) * (own.mean() - own) for own in jackknife if len(own)]
+    cubes = sum(float((each**3).sum()) / len(each) ** 3 for each in influence)
+    squares = sum(float((each**2).sum()) / len(each) ** 2 for each in influence)
+    if not 0 < below < 1 or not squares > 0:
+        return np.nan, np.nan
+    bias, acceleration = norm.ppf(below), cubes / squares**1.5 / 6
+    shifted = bias + norm.ppf(tails)
+    low, high = np.quantile(resampled, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    return float(low), float(high)
+
+
+def permutation_test(folds: Folds, other: Folds, *, samples: int, seed: int) -> dict[str, float]:
+    """Test whether two models differ, by exchanging their results of randomly chosen patients.
+
+    If the models were equally good, it would not matter whose results are whose. Numbers of scores are
+    compared by ranks within each model and fold, since trainings have no common scale.
+
+    Args:
+        folds: A model's statistics, one a fold.
+        other: Another one's on the same patients.
+        samples: Random exchanges; p cannot be below 1 / (samples + 1).
+        seed: Of the exchanges.
+
+    Returns:
+        By number, the two-sided p; NaN where the difference is undefined.
+    """
+    strata = Strata.of([fold.patients for fold in folds])
+    generator = np.random.default_rng(seed)
+    kept = [generator.integers(0, 2, (samples, size)).astype(np.float64) for size in strata.sizes]
+    kept = [np.concatenate([np.ones((1, each.shape[1])), each]) for each in kept]  # the first as they are
+    both = [own.beside(its) for own, its in zip(folds, other, strict=True)]
+    chosen = [np.hstack([kept[stratum], 1 - kept[stratum]]) for stratum in strata.of_fold]
+    first = measure_all(both, chosen)
+    second = measure_all(both, [1 - weights for weights in chosen])
+    p_values = {}
+    for name, values in first.items():
+        differences = defined_mean(defined_mean(values - second[name], 2), 1)
+        if np.isnan(differences[0]):
+            p_values[name] = np.nan
+            continue
+        # Rounding must not make an exchange that changes nothing smaller than the observed one.
+        extreme = np.abs(differences[1:]) >= np.abs(differences[0]) * (1 - 1e-12) - 1e-12
+        p_values[name] = float((1 + extreme.sum()) / (1 + samples))
+    return p_values
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p for the number of comparisons, step by step (Holm 1979); NaN is no comparison.
+
+    Args:
+        p_values: Of all comparisons that are shown together.
+
+    Returns:
+        Corrected ones, in the same order; a comparison holds at a level if its corrected p is not above it.
+    """
+    order = sorted((index for index, p in enumerate(p_values) if not np.isnan(p)), key=p_values.__getitem__)
+    corrected = [float("nan")] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+Measured = dict[str, list[Values]]
+
+
+def _measurement(folds: Folds, minus: Folds | None) -> Callable[..., Measured]:
+    """Give what measures weights of each fold: by number, (S,) of each fold, averaged over its classes."""
+
+    def measure(weights: Sequence[Values]) -> Measured:
+        values: Measured = {}
+        for position, own in enumerate(weights):
+            first = folds[position].measure(own)
+            second = None if minus is None else minus[position].measure(own)
+            for name, by_class in first.items():
+                difference = by_class if second is None else by_class - second[name]
+                values.setdefault(name, []).append(defined_mean(difference, 1))
+        return values
+
+    return measure
+
+
+def _leave_one_out(
+    by_fold: NDArray[np.float64], left_out: Sequence[Values], strata: Strata, stratum: int
+) -> Values:
+    """Give the mean over folds without each patient of a stratum; the other folds stay whole."""
+    size = strata.sizes[stratum]
+    columns = [
+        left_out[fold] if own == stratum else np.full(size, by_fold[fold])
+        for fold, own in enumerate(strata.of_fold)
+    ]
+    means = defined_mean(np.stack(columns, 1), 1)
+    return means[~np.isnan(means)]

@@ -1,0 +1,1 @@
+"""What is kept of each evaluated image, as tables."""

@@ -1,0 +1,172 @@
+"""Collects the records of an evaluation, over all its processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch.distributed
+
+from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualityResult
+from modise_lightning.metrics.records.clinical_records import ClinicalRecords, description_row
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.counts import count_recorded_images
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
+from modise_lightning.metrics.records.image_record import RecordedImage, record_image
+from modise_lightning.metrics.segments.functional import PanopticCounts
+from modise_lightning.metrics.segments.matching import Matching
+from modise_lightning.structures import ImageRecord, PanopticSegmentation, Prediction
+
+
+class EvaluationRecorder:
+    """Keeps what was found in each image; an image that several processes evaluated counts once."""
+
+    def __init__(
+        self,
+        *,
+        category_names: Sequence[str],
+        lowest_threshold: float,
+        matching: Matching,
+        clinical: ClinicalSettings | None = None,
+    ) -> None:
+        """Set what is recorded.
+
+        Args:
+            category_names: Name of each of the K classes.
+            lowest_threshold: The lowest IoU threshold of the evaluation.
+            matching: How segments are matched below an IoU of 0.5; see ``matching.match``.
+            clinical: What ``metrics=clinical`` keeps beside; None for nothing.
+        """
+        self.clinical = clinical
+        self.category_names = list(category_names)
+        self.lowest_threshold = lowest_threshold
+        self.matching: Matching = matching
+        self._images: list[RecordedImage] = []
+
+    def update(
+        self,
+        images: Sequence[ImageRecord],
+        predictions: Sequence[Prediction],
+        targets: Sequence[PanopticSegmentation],
+    ) -> None:
+        """Record some images.
+
+        Args:
+            images: Where they come from.
+            predictions: One an image.
+            targets: Truth of the same images at the same sizes.
+
+        Raises:
+            ValueError: Numbers or sizes differ.
+        """
+        for image, prediction, target in zip(images, predictions, targets, strict=True):
+            self._images.append(record_image(image, prediction, target, self.clinical))
+
+    def compute(self, best_threshold: float) -> EvaluationRecords:
+        """Gather the images of all processes, by ``image_id``.
+
+        Args:
+            best_threshold: The best IoU threshold of the evaluation, for the counts of each image.
+        """
+        by_id: dict[int, RecordedImage] = {}
+        for recorded in _gather(self._images):
+            by_id.setdefault(recorded.image.image_id, recorded)
+        images = [by_id[image_id] for image_id in sorted(by_id)]
+        instances = make_table("instances", [row for each in images for row in self._segment_rows(each)])
+        overlaps = make_table("overlaps", [row for each in images for row in _overlap_rows(each)])
+        thresholds = (self.lowest_threshold, best_threshold)
+        counts = count_recorded_images(
+            instances,
+            overlaps,
+            image_ids=sorted(by_id),
+            category_names=self.category_names,
+            thresholds=thresholds,
+            matching=self.matching,
+        )
+        rows = [
+            (*_describe(recorded), *_at_thresholds(count, thresholds), recorded.dice)
+            for recorded, count in zip(images, counts, strict=True)
+        ]
+        clinical = None if self.clinical is None else self._clinical_records(images)
+        return EvaluationRecords(make_table("images", rows), instances, overlaps, clinical)
+
+    def _clinical_records(self, images: Sequence[RecordedImage]) -> ClinicalRecords:
+        measured = [(each.image, each.clinical) for each in images if each.clinical is not None]
+        return ClinicalRecords.of_rows(
+            {
+                "image_descriptions": [description_row(image) for image, _ in measured],
+                "class_pixels": [
+                    (image.image_id, self.category_names[label], shared, size)
+                    for image, clinical in measured
+                    for label, shared, size in clinical.class_pixels
+                ],
+                "localisations": [
+                    (image.image_id, *row) for image, clinical in measured for row in clinical.localisations
+                ],
+                "boundaries": [
+                    (image.image_id, *row) for image, clinical in measured for row in clinical.boundaries
+                ],
+            }
+        )
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images = []
+
+    def _segment_rows(self, recorded: RecordedImage) -> list[tuple[object, ...]]:
+        image_id = recorded.image.image_id
+        return [
+            (
+                image_id,
+                segment.source,
+                segment.index,
+                self.category_names[segment.label],
+                segment.score,
+                segment.area,
+                segment.void_area,
+            )
+            for segment in recorded.segments
+        ]
+
+
+def _overlap_rows(recorded: RecordedImage) -> list[tuple[object, ...]]:
+    image_id = recorded.image.image_id
+    return [
+        (image_id, overlap.source, overlap.prediction, overlap.truth, overlap.iou)
+        for overlap in recorded.overlaps
+    ]
+
+
+def _at_thresholds(counts: PanopticCounts, thresholds: tuple[float, float]) -> list[float]:
+    quality = PanopticQualityResult(counts).mean_panoptic_quality.tolist()
+    values: list[float] = []
+    for index, threshold in enumerate(thresholds):
+        matched = int(counts.true_positives[index].sum())
+        values += [
+            threshold,
+            matched,
+            int(counts.false_positives[index].sum()),
+            int(counts.false_negatives[index].sum()),
+            float(counts.iou_sum[index].sum()) / matched if matched else math.nan,
+            quality[index],
+        ]
+    return values
+
+
+def _describe(recorded: RecordedImage) -> tuple[object, ...]:
+    image, sources = recorded.image, [segment.source for segment in recorded.segments]
+    return (
+        image.image_id,
+        image.file_name,
+        image.patient_id,
+        sources.count("truth"),
+        sources.count("panoptic"),
+    )
+
+
+def _gather(images: list[RecordedImage]) -> list[RecordedImage]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return images
+    gathered: list[list[RecordedImage]] = [[]] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, images)
+    return [recorded for each in gathered for recorded in each]

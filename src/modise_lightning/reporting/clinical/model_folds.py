@@ -1,0 +1,121 @@
+"""The clinical results and records of a model's folds, and whether they belong together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from modise_lightning.errors import UserError
+from modise_lightning.metrics.clinical.record_statistics import FoldStatistics, Measurement, fold_statistics
+from modise_lightning.metrics.clinical.result import ClinicalResult
+from modise_lightning.metrics.patients.statistics import measure_once
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.segments.matching import Matching
+from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
+from modise_lightning.reporting.cross_validation.table import DatasetTable
+
+_SETTINGS = TypeAdapter(ClinicalSettings)
+
+
+def clinical_rows(table: DatasetTable) -> list[ModelFolds]:
+    """Give the models whose runs were evaluated with ``metrics=clinical``, all with the same settings.
+
+    Args:
+        table: Of one dataset.
+
+    Raises:
+        UserError: There is none, or their settings differ.
+    """
+    rows = with_clinical_results(table)
+    if not rows:
+        raise UserError(f"figures: roc and strata need runs of metrics=clinical; none on {table.dataset} is.")
+    check_settings(rows)
+    return rows
+
+
+def result_of(row: ModelFolds, fold: int) -> ClinicalResult:
+    """Give the clinical result of a fold of a model that has them."""
+    clinical = row.runs[fold].results[row.model].clinical
+    assert clinical is not None
+    return clinical
+
+
+def with_clinical_results(table: DatasetTable) -> list[ModelFolds]:
+    """Give the models whose runs were evaluated with ``metrics=clinical``, in the table's order."""
+    return [row for row in table.models if all(each.clinical is not None for each in row.results.values())]
+
+
+def check_settings(rows: Sequence[ModelFolds]) -> None:
+    """Refuse runs that were measured with different clinical settings.
+
+    Raises:
+        UserError: Names two runs and the setting.
+    """
+    first = rows[0].runs[next(iter(rows[0].runs))]
+    expected = result_of(rows[0], next(iter(rows[0].runs))).settings
+    for row in rows:
+        for fold, run in row.runs.items():
+            settings = result_of(row, fold).settings
+            for name, value in expected.items():
+                if settings.get(name) != value:
+                    raise UserError(
+                        f"runs: {run.folder} and {first.folder} differ in metrics.clinical.{name} "
+                        f"({settings.get(name)} and {value}): their numbers cannot stand in one table; give "
+                        "them to two calls."
+                    )
+
+
+def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
+    """Build the statistics of a fold from its records, as its results were measured.
+
+    Args:
+        row: A model with clinical results.
+        fold: One of its folds.
+
+    Raises:
+        UserError: Records or settings are damaged.
+    """
+    run, clinical = row.runs[fold], result_of(row, fold)
+    records = read_records(run.folder / "records" / row.model.replace(" ", "_"))
+    if run.identity.matching not in get_args(Matching):
+        raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")
+    try:
+        settings = _SETTINGS.validate_python(clinical.settings)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(
+            f"{run.folder}: results: clinical.settings.{where}: {error.errors()[0]['msg']}."
+        ) from error
+    return fold_statistics(
+        records,
+        Measurement(
+            category_names=run.results[row.model].category_names,
+            isthing=clinical.isthing,
+            threshold=row.threshold,
+            matching=cast(Matching, run.identity.matching),
+            max_detections=clinical.max_detections,
+            dice_reduction=clinical.dice_reduction,
+            clinical=settings,
+        ),
+    )
+
+
+def check_values(row: ModelFolds, own: Mapping[int, FoldStatistics]) -> None:
+    """Refuse records that do not give the results' PQ and Dice."""
+    for fold, statistics in own.items():
+        for group, metric in (("segments", "PQ"), ("Dice", "Dice")):
+            if group not in statistics.statistics:
+                continue
+            value = measure_once(statistics.statistics[group])[metric]
+            expected = row.results[fold].at(row.threshold)[METRICS[metric]]
+            if not math.isclose(value, expected, abs_tol=1e-9) and not (
+                math.isnan(value) and math.isnan(expected)
+            ):
+                raise UserError(
+                    f"{row.runs[fold].folder}: the records give a {metric} of {value}, the results "
+                    f"{expected}: they are not of one evaluation."
+                )

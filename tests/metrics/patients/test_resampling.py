@@ -1,0 +1,210 @@
+"""Bootstrap, permutations and Holm's correction: scipy's numbers, exhaustive enumeration, cases by hand."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from modise_lightning.metrics.patients.resampling import (
+    Strata,
+    bootstrap_intervals,
+    holm,
+    interval,
+    permutation_test,
+)
+from modise_lightning.metrics.patients.statistics import RatioOfSums, SegmentCounts
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def make_fold(generator: np.random.Generator, size: int, prefix: str) -> RatioOfSums:
+    patients = tuple(f"{prefix}{number:02}" for number in range(size))
+    numerator = generator.exponential(size=(size, 1))
+    return RatioOfSums("ratio", patients, numerator, numerator + generator.exponential(size=(size, 1)))
+
+
+class Resamples:
+    """What scipy's ``bootstrap`` takes for an earlier result."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.bootstrap_distribution = values
+
+
+@given(seed=SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_both_bounds_are_scipys_on_the_same_resamples(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    folds = [make_fold(generator, size, prefix) for size, prefix in ((12, "a"), (7, "b"), (9, "c"))]
+    strata = Strata.of([fold.patients for fold in folds])
+    drawn = strata.draw(300, seed=3)
+    resampled = np.mean(
+        [fold.measure(weights)["ratio"][:, 0] for fold, weights in zip(folds, drawn, strict=True)], axis=0
+    )
+
+    def statistic(*indices: np.ndarray, axis: int = -1) -> np.ndarray:
+        ratios = [
+            fold.numerator[own.astype(int), 0].sum(axis) / fold.denominator[own.astype(int), 0].sum(axis)
+            for fold, own in zip(folds, indices, strict=True)
+        ]
+        return np.mean(ratios, axis=0)
+
+    found = bootstrap_intervals(folds, samples=300, confidence=0.9, seed=3)["ratio"]
+    data = [np.arange(len(fold.patients)) for fold in folds]
+    for method, bounds in (("percentile", found.percentile), ("BCa", found.bca)):
+        expected = bootstrap(
+            data,
+            statistic,
+            n_resamples=0,
+            confidence_level=0.9,
+            method=method,
+            vectorized=True,
+            bootstrap_result=Resamples(resampled),
+        ).confidence_interval
+        assert bounds == pytest.approx(tuple(expected))
+    assert found.deviation == pytest.approx(resampled.std())
+    assert found.value == pytest.approx(np.mean([f.numerator.sum() / f.denominator.sum() for f in folds]))
+    assert found.defined == 1
+
+
+def test_patients_that_all_folds_share_are_drawn_once() -> None:
+    """Two trainings with the same results on the same patients vary as much as one."""
+    fold = make_fold(np.random.default_rng(0), 15, "a")
+    settings_ = {"samples": 200, "confidence": 0.95, "seed": 1}
+    alone = bootstrap_intervals([fold], **settings_)["ratio"]
+    shared = bootstrap_intervals([fold, fold], **settings_)["ratio"]
+    assert shared.percentile == pytest.approx(alone.percentile)
+    assert shared.bca == pytest.approx(alone.bca)
+    assert Strata.of([("a",), ("b", "c"), ("a",)]) == Strata((0, 1, 0), (1, 2))
+
+
+@given(seed=SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_the_difference_of_equal_models_is_0_without_width(seed: int) -> None:
+    fold = make_fold(np.random.default_rng(seed), 10, "a")
+    found = bootstrap_intervals([fold], samples=50, confidence=0.95, seed=0, minus=[fold])["ratio"]
+    assert (found.value, found.percentile, found.deviation) == (0, (0, 0), 0)
+    assert np.isnan(found.bca).all()
+    assert permutation_test([fold], [fold], samples=50, seed=0)["ratio"] == 1
+
+
+def test_a_paired_difference_is_narrower_than_one_of_separate_draws() -> None:
+    """A model that is a little better for every patient."""
+    first = make_fold(np.random.default_rng(2), 40, "a")
+    second = RatioOfSums("ratio", first.patients, 0.95 * first.numerator, first.denominator)
+    paired = bootstrap_intervals([first], samples=500, confidence=0.95, seed=0, minus=[second])["ratio"]
+    own = bootstrap_intervals([first], samples=500, confidence=0.95, seed=0)["ratio"]
+    assert paired.value == pytest.approx(0.05 * own.value)
+    assert paired.percentile[0] > 0
+    assert paired.deviation < own.deviation / 10
+
+
+def test_undefined_resamples_are_left_out_and_told() -> None:
+    """One of two patients has all there is; a quarter of the resamples lacks it."""
+    fold = RatioOfSums("ratio", ("a", "b"), np.array([[0.5], [0.0]]), np.array([[1.0], [0.0]]))
+    found = bootstrap_intervals([fold], samples=4000, confidence=0.95, seed=0)["ratio"]
+    assert found.value == 0.5
+    assert found.percentile == (0.5, 0.5)
+    assert found.defined == pytest.approx(0.75, abs=0.03)
+    nothing = RatioOfSums("ratio", ("a", "b"), np.zeros((2, 1)), np.zeros((2, 1)))
+    undefined = bootstrap_intervals([nothing], samples=10, confidence=0.95, seed=0)["ratio"]
+    assert np.isnan([undefined.value, *undefined.percentile, *undefined.bca]).all()
+    assert undefined.defined == 0
+
+
+def test_a_class_of_one_model_is_no_part_of_a_difference() -> None:
+    counts = np.zeros((2, 4, 2))
+    counts[:, :, 0] = [1, 0, 0, 0.8]
+    other = counts.copy()
+    other[:, 1, 1] = 1  # predicts a class without truth: its own PQ is the mean of 0.8 and 0
+    first, second = SegmentCounts(("a", "b"), counts), SegmentCounts(("a", "b"), other)
+    found = bootstrap_intervals([first], samples=10, confidence=0.95, seed=0, minus=[second])["PQ"]
+    assert found.value == 0
+    assert bootstrap_intervals([second], samples=10, confidence=0.95, seed=0)["PQ"].value == pytest.approx(
+        0.4
+    )
+
+
+def test_bounds_by_hand() -> None:
+    """Resamples 0 to 100; half are below 50, and a symmetric jackknife has no skewness."""
+    found = interval(50.0, np.arange(101.0), [np.array([49.0, 50.0, 51.0])], 0.9)
+    assert found.percentile == pytest.approx((5, 95))
+    assert found.bca == pytest.approx((5, 95))
+    # 63.5 of 101 are below 63, counting its own half; the bounds move up by twice that quantile.
+    moved = interval(63.0, np.arange(101.0), [np.array([62.0, 63.0, 64.0])], 0.9)
+    assert moved.bca[0] > 5
+    assert moved.bca[1] > 95
+
+
+@given(seed=SEEDS)
+@settings(max_examples=5, deadline=None)
+def test_p_is_the_share_of_all_exchanges(seed: int) -> None:
+    """Of seven patients all 128 exchanges can be tried."""
+    generator = np.random.default_rng(seed)
+    first, second = make_fold(generator, 7, "a"), make_fold(generator, 7, "a")
+
+    def difference(exchanged: tuple[bool, ...]) -> float:
+        chosen = np.array(exchanged)
+        sums = []
+        for own, its in ((first, second), (second, first)):
+            numerator, denominator = (
+                np.where(chosen, getattr(its, name)[:, 0], getattr(own, name)[:, 0]).sum()
+                for name in ("numerator", "denominator")
+            )
+            sums.append(numerator / denominator)
+        return float(sums[0] - sums[1])
+
+    observed = difference((False,) * 7)
+    every = [difference(exchanged) for exchanged in product([False, True], repeat=7)]
+    expected = np.mean(np.abs(every) >= abs(observed) - 1e-12)
+    found = permutation_test([first], [second], samples=6000, seed=1)["ratio"]
+    assert found == pytest.approx(expected, abs=0.03)
+
+
+def test_p_of_equally_good_models_is_uniform() -> None:
+    """A test at 20 % rejects about 20 % of 200 true hypotheses."""
+    p_values = []
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        folds = [make_fold(generator, 10, "a"), make_fold(generator, 8, "b")]
+        others = [make_fold(generator, 10, "a"), make_fold(generator, 8, "b")]
+        p_values.append(permutation_test(folds, others, samples=99, seed=seed)["ratio"])
+    assert np.mean(np.array(p_values) <= 0.2) == pytest.approx(0.2, abs=0.08)
+
+
+def test_p_of_a_clear_difference_is_the_smallest_there_is() -> None:
+    first = make_fold(np.random.default_rng(0), 30, "a")
+    second = RatioOfSums("ratio", first.patients, 0.3 * first.numerator, first.denominator)
+    assert permutation_test([first], [second], samples=199, seed=0)["ratio"] == 1 / 200
+
+
+def by_closed_testing(p_values: list[float]) -> list[float]:
+    """Holm's is Bonferroni's test of every set of hypotheses that holds one (Marcus et al. 1976)."""
+    indices = range(len(p_values))
+    corrected = []
+    for index in indices:
+        sets = [
+            chosen
+            for size in range(1, len(p_values) + 1)
+            for chosen in combinations(indices, size)
+            if index in chosen
+        ]
+        corrected.append(max(min(1.0, len(chosen) * min(p_values[i] for i in chosen)) for chosen in sets))
+    return corrected
+
+
+@given(p_values=st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.2, 0.5, 1.0]), max_size=6))
+def test_holm_is_the_closed_test(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(by_closed_testing(p_values))
+
+
+def test_holm_by_hand_and_without_undefined_comparisons() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    corrected = holm([0.04, float("nan"), 0.02])
+    assert corrected[0] == pytest.approx(0.04)
+    assert np.isnan(corrected[1])
+    assert corrected[2] == pytest.approx(0.04)
