@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import rich.console
@@ -13,7 +15,9 @@ from rich.text import Text
 
 from modise_lightning.visible_text import shortened, visible
 
-_LONGEST_WARNING = 1000  # characters
+_LONGEST_WARNING = 500  # characters
+_MOST_WARNINGS = 10  # of one line of a library, which may quote another value of each file
+_OWN = Path(__file__).parent
 _LOUD_LOGGERS = (
     "lightning.pytorch",
     "lightning.fabric",
@@ -57,7 +61,10 @@ class Console(rich.console.Console):
 
 
 def make_messages_visible() -> None:
-    """Spell out in log records and warnings what would steer a terminal; called by the entry points."""
+    """Spell out in log records and warnings what would steer a terminal; called by the entry points.
+
+    Warnings are shortened, and of those that one line of another library gives the first few are shown.
+    """
     make_record = logging.getLogRecordFactory()
 
     def make_visible_record(*arguments: Any, **keywords: Any) -> logging.LogRecord:  # noqa: ANN401
@@ -67,10 +74,18 @@ def make_messages_visible() -> None:
 
     logging.setLogRecordFactory(make_visible_record)
     format_warning = warnings.formatwarning
+    shown: Counter[tuple[str, int]] = Counter()
 
-    def format_visibly(*arguments: Any, **keywords: Any) -> str:  # noqa: ANN401
+    def format_visibly(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if not Path(filename).is_relative_to(_OWN):
+            shown[filename, lineno] += 1
+            if shown[filename, lineno] > _MOST_WARNINGS:
+                is_next = shown[filename, lineno] == _MOST_WARNINGS + 1
+                return f"{visible(filename)}:{lineno}: more warnings, not shown\n" if is_next else ""
         # Libraries quote values from files, which may have any length.
-        text = visible(format_warning(*arguments, **keywords)).rstrip("\n")
+        text = visible(format_warning(message, category, filename, lineno, line)).rstrip("\n")
         return f"{shortened(text, _LONGEST_WARNING)}\n"
 
     warnings.formatwarning = format_visibly

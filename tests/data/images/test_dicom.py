@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from modise_lightning.data.images.dicom import _few_warnings, read_dicom
+from modise_lightning.data.images.dicom import read_dicom
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS, read_image_file
 from modise_lightning.errors import UserError
 
@@ -169,25 +169,6 @@ def test_raw_detector_values_are_told(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(make(PresentationIntentType="FOR PRESENTATION"), tmp_path)
-
-
-def test_what_pydicom_warns_of_is_few_and_short() -> None:
-    def warn() -> None:
-        with _few_warnings():
-            for number in [*range(20), *range(20)]:
-                warnings.warn(f"{number} is damaged{5000 * '!'}", stacklevel=1)
-
-    with pytest.warns(UserWarning, match="and 15 more warnings") as warned:
-        warn()
-    assert [str(warning.message)[:7] for warning in warned] == [
-        "0 is da",
-        "1 is da",
-        "2 is da",
-        "3 is da",
-        "4 is da",
-        "and 15 ",
-    ]
-    assert all(len(str(warning.message)) <= 300 for warning in warned)
 
 
 def test_signed_and_constant_pixels(tmp_path: Path) -> None:

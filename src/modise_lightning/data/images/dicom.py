@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from modise_lightning.errors import UserError
-from modise_lightning.visible_text import shortened
 
 _PERCENTILES = (
     0.5,
@@ -29,8 +26,6 @@ _PERCENTILES = (
 _BYTES_PER_PIXEL = 2  # of a mammogram
 _OTHER_BYTES = 16 * 2**20  # of all other elements; a header has kilobytes
 _PIECE_BYTES = 2**20
-_MOST_WARNINGS = 5  # of a file
-_LONGEST_WARNING = 300  # characters
 _PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -51,18 +46,15 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         UserError: Not DICOM, no pixels, several frames or colours, too large, or undecodable.
     """
     try:
-        with _few_warnings():
-            _check_inflated_size(path, maximum_pixels)
-            dataset = pydicom.dcmread(path)
-            _check_header(path, dataset, maximum_pixels)
-            stored = dataset.pixel_array
-            padding = _padding(dataset, stored)
-            values = apply_modality_lut(stored, dataset)
-            if values.ndim != 2 or not np.isfinite(values).all():
-                raise UserError(
-                    f"'{path}' has values that are no picture ({values.ndim} axes, or not finite)."
-                )
-            shown = _display(dataset, values, padding)
+        _check_inflated_size(path, maximum_pixels)
+        dataset = pydicom.dcmread(path)
+        _check_header(path, dataset, maximum_pixels)
+        stored = dataset.pixel_array
+        padding = _padding(dataset, stored)
+        values = apply_modality_lut(stored, dataset)
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise UserError(f"'{path}' has values that are no picture ({values.ndim} axes, or not finite).")
+        shown = _display(dataset, values, padding)
     except UserError:
         raise
     except Exception as error:  # Damaged files make pydicom and its decoders raise almost anything.
@@ -72,21 +64,6 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         shown = 1 - shown
     shown[padding] = 0
     return shown.astype(np.float32)
-
-
-@contextmanager
-def _few_warnings() -> Iterator[None]:
-    """Warn of the first few things that pydicom finds, shortened: it quotes damaged values whole."""
-    try:
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        texts = list(dict.fromkeys(str(warning.message) for warning in found))
-        for text in texts[:_MOST_WARNINGS]:
-            warnings.warn(shortened(text, _LONGEST_WARNING), stacklevel=4)
-        if len(texts) > _MOST_WARNINGS:
-            warnings.warn(f"and {len(texts) - _MOST_WARNINGS} more warnings", stacklevel=4)
 
 
 def _check_inflated_size(path: Path, maximum_pixels: int) -> None:
