@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records.evaluation_records import read_records

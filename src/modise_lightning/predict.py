@@ -26,8 +26,10 @@ def predict(config: DictConfig) -> list[Path]:
 
     from rich.progress import track
 
-    from modise_lightning.configuration.assembly import categories_of, load_trained
+    from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.trained_model import read_trained
+    from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.images.reading import find_images, read_image_file
     from modise_lightning.errors import PartlyDoneError, UserError
@@ -38,13 +40,18 @@ def predict(config: DictConfig) -> list[Path]:
     check_config(config)
     files = find_images(Path(config.input))
     stems = choose_stems([file.name for file in files])
-    module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    vocabulary = read_vocabulary(config.vocabulary)
+    model = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    if vocabulary is not None:
+        model.name_classes(vocabulary)
+    module, trained, dataset = model.build(), model.config, model.dataset
     predictor = Predictor(
         module.segmenter,
         module.inference,
         transform=instantiate(trained.data.module.evaluation_transform),
         size_multiple=trained.data.module.size_multiple,
         device=config.device,
+        with_semantic=False,
     )
     folder = Path(config.output_dir)
     console = Console()

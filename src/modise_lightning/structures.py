@@ -104,6 +104,11 @@ class PanopticSegmentation:
         chosen = range(len(self.labels)) if indices is None else indices
         return (self.segment_ids == index + 1 for index in chosen)
 
+    def of_one_class(self) -> PanopticSegmentation:
+        """Give the same segments as if there were only one class, with index 0."""
+        crowd = None if self.crowd is None else self.crowd.clamp(max=0)
+        return replace(self, labels=self.labels.new_zeros(len(self.labels)), crowd=crowd)
+
     def areas(self) -> Tensor:
         """Count the pixels of each segment, (N,) int64."""
         import torch
@@ -166,7 +171,8 @@ class Prediction:
     Attributes:
         panoptic: Non-overlapping segments.
         instances: Scored, possibly overlapping masks of the thing classes.
-        semantic: (K, H, W) float; sum over queries of class probability times mask probability.
+        semantic: (K, H, W) float; sum over queries of class probability times mask probability. (0, H, W)
+            where it was not wanted.
     """
 
     panoptic: PanopticSegmentation

@@ -22,9 +22,10 @@ from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError
 from fuzzing.table_mutations import mutate_zip
 from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree
-from modise_lightning.configuration.assembly import build_module, build_segmenter, load_trained
+from modise_lightning.configuration.assembly import build_module, build_segmenter
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.config_check import check_config
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.pretrained.clip import _read_json
 from modise_lightning.pretrained.weights import fingerprint, read_state_dict
 from modise_lightning.training.checkpoint import METADATA_KEY, trained_state, versions

@@ -44,6 +44,8 @@ _TYPES: dict[str, Any] = {
     "split": str,
     "contact_sheet_images": NonNegativeInt,
     "verify_only": bool,
+    "vocabulary": str | list[Any] | None,
+    "class_agnostic": bool,
     "trusted_targets": list[str],
     "overrides": dict[str, Any],
     "pictures.num_images": NonNegativeInt,

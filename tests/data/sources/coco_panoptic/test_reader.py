@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 
-from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.coco_panoptic.check import CocoPanopticCheck
 from modise_lightning.data.sources.coco_panoptic.reader import open_coco_panoptic
