@@ -24,6 +24,7 @@ def predict(config: DictConfig) -> list[Path]:
     """
     from pathlib import Path
 
+    from omegaconf import OmegaConf
     from rich.progress import track
 
     from modise_lightning.configuration.assembly import categories_of
@@ -31,7 +32,9 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.data.images.colours import read_colours
     from modise_lightning.data.images.reading import find_images, read_image_file
+    from modise_lightning.data.loading.transforms import luminance
     from modise_lightning.errors import PartlyDoneError, UserError
     from modise_lightning.prediction.predictor import Predictor
     from modise_lightning.reporting.export import choose_stems, export_prediction
@@ -53,18 +56,20 @@ def predict(config: DictConfig) -> list[Path]:
         device=config.device,
         with_semantic=False,
     )
+    in_colours = OmegaConf.select(trained, "data.channels") == "rgb"
     folder = Path(config.output_dir)
     console = Console()
     written: list[Path] = []
     failures: list[str] = []
     for file in track(files, description="predicting", console=console):
         try:
-            image = read_image_file(file)
+            pixels = read_colours(file) if in_colours else read_image_file(file)
+            image = luminance(pixels)
             exported = export_prediction(
                 folder,
                 stems[file.name],
                 image,
-                predictor(image),
+                predictor(pixels),
                 categories_of(trained),
                 source=file.name,
                 metadata={

@@ -28,6 +28,7 @@ _MEASUREMENT = (
     "data.module.evaluation_transform.longer_side",
     "data.module.evaluation_transform.trim_background",
     "backbone.window_size",
+    "data.channels",
     "backbone.frozen_precision",
     "clip_head.enabled",
     "clip_head.alpha",

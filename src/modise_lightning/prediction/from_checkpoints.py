@@ -107,4 +107,4 @@ def _predict(
     for image_id, position in images:
         image, target = dataset.read_image(position), dataset.read_target(position)
         name = dataset.records[position].file_name
-        yield image_id, ComparisonRow(name, image, target, predictor(image))
+        yield image_id, ComparisonRow(name, image, target, predictor(dataset.read_input(position)))

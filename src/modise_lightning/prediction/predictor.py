@@ -53,7 +53,7 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (H, W) float32 in [0, 1].
+            image: (H, W) float32 in [0, 1], or (H, W, 3) in colours.
 
         Returns:
             Segments, instances and semantic map at (H, W).
@@ -71,4 +71,4 @@ class Predictor:
             padded,
             with_semantic=self.with_semantic,
         )
-        return place_prediction(prediction, region, *image.shape)
+        return place_prediction(prediction, region, image.shape[0], image.shape[1])

@@ -221,7 +221,7 @@ class _TrainImages(Dataset[Sample]):
         position, seed = key
         index = self.indices[position]
         image, target, size = self.transform(
-            self.dataset.read_image(index), self.dataset.read_target(index), np.random.default_rng(seed)
+            self.dataset.read_input(index), self.dataset.read_target(index), np.random.default_rng(seed)
         )
         return image, target, size, self.dataset.entries[index].record, None
 
@@ -241,7 +241,7 @@ class _EvaluationImages(Dataset[Sample]):
 
     def __getitem__(self, position: int) -> Sample:
         index = self.indices[position]
-        image, region = self.transform(self.dataset.read_image(index))
+        image, region = self.transform(self.dataset.read_input(index))
         size = (image.shape[1], image.shape[2])
         return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
 
