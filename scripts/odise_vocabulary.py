@@ -1,7 +1,7 @@
 """Makes a vocabulary of a shipped one and of the texts that ODISE's authors publish with their code.
 
-Their file ``*_with_prompt_eng.txt`` has a line a class, ``number:text,text,...``, in the order of the dataset's
-classes; lines of ``invalid_class_id`` stand for none. It is under its own licence, so it is not shipped.
+Their file ``*_with_prompt_eng.txt`` has a line a class, ``number:text,text,...``, in the order of the
+dataset's classes; lines of ``invalid_class_id`` stand for none. It has its own licence and is not shipped.
 
 ``python scripts/odise_vocabulary.py coco coco_panoptic_with_prompt_eng.txt coco_odise.yaml``
 """
