@@ -2,8 +2,8 @@
 
 Run ``python benchmarks/prepare_cbis_ddsm.py``. It writes synthetic films of 5200 x 3000 pixels, 16 bits, with
 a mask and a crop each, prepares few and many of them with all cores, and prints a table. With
-``--tables FOLDER`` it prepares small blank films under the names, and with the abnormalities, of the published
-tables in that folder.
+``--tables FOLDER`` it prepares small films under the names, and with the abnormalities, of the real tables
+in that folder.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _fits(mask: NDArray[np.bool_], height: int, width: int) -> bool:
     """Tell whether a mask can be one of the mammogram in another size."""
     vertical, horizontal = height / mask.shape[0], width / mask.shape[1]
     is_possible = _SMALLEST_SCALE <= min(vertical, horizontal) <= max(vertical, horizontal) <= _LARGEST_SCALE
-    return is_possible and abs(vertical / horizontal - 1) <= _SIDES
+    return bool(is_possible and abs(vertical / horizontal - 1) <= _SIDES)
 
 
 def _fit(path: Path, mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:

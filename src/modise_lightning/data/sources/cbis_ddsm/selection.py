@@ -142,6 +142,7 @@ def select_images(
     counts = {
         "abnormalities in the tables": sum(rows.values()),
         "images in the tables": len(mammograms),
+        "views in the tables": len({(image.patient, image.laterality, image.view) for image in mammograms}),
         "patients in the tables": len({image.patient for image in mammograms}),
         "series in the download": len(series),
         "images selected": len(selected),
@@ -192,13 +193,11 @@ def _views_of_two_series(mammograms: Sequence[Mammogram]) -> list[str]:
     views: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for image in mammograms:
         views[image.patient, image.laterality, image.view].append(image.name)
-    twice = [names for names in views.values() if len(names) > 1]
-    if not twice:
-        return []
-    listed = "; ".join(" and ".join(names) for names in twice)
     return [
-        f"{len(twice)} views have two image series, one with their masses and one with their calcifications; "
-        f"each is prepared with its own abnormalities and does not show those of the other: {listed}."
+        f"{' and '.join(names)} are one view: each is prepared with its own abnormalities and does not show "
+        "those of the other."
+        for names in views.values()
+        if len(names) > 1
     ]
 
 
