@@ -31,6 +31,7 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
             f"{_OURS}data.sources.cbis_ddsm.preparer.CbisDdsmPreparer",
             f"{_OURS}data.sources.cdd_cesm.preparer.CddCesmPreparer",
             f"{_OURS}data.sources.coco_panoptic.check.CocoPanopticCheck",
+            f"{_OURS}data.sources.inbreast.preparer.InbreastPreparer",
             f"{_OURS}data.sources.phantom.preparer.PhantomPreparer",
             f"{_OURS}data.sources.vindr_mammo.preparer.VinDrMammoPreparer",
         ),
