@@ -33,6 +33,7 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
             f"{_OURS}data.sources.coco_panoptic.check.CocoPanopticCheck",
             f"{_OURS}data.sources.inbreast.preparer.InbreastPreparer",
             f"{_OURS}data.sources.phantom.preparer.PhantomPreparer",
+            f"{_OURS}data.sources.tompei_cmmd.preparer.TompeiCmmdPreparer",
             f"{_OURS}data.sources.vindr_mammo.preparer.VinDrMammoPreparer",
         ),
         "data.preparer.box_to_mask": (f"{_OURS}data.preparation.box_to_mask.BoxToMask",),
