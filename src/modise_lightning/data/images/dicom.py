@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,20 @@ _PIECE_BYTES = 2**20
 _PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 
 
-def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
+Window = Callable[[NDArray[Any]], tuple[float, float] | None]
+
+
+def read_dicom(path: Path, maximum_pixels: int, window: Window | None = None) -> NDArray[np.float32]:
     """Read a single-frame grey image so that tissue is bright.
 
-    In this order: rescale, first window (without one: first VOI lookup table; without that: the 0.5 and 99.5
-    percentiles), MONOCHROME1 inverted, padding black.
+    In this order: rescale, first window (without one: first VOI lookup table; without that: ``window``, or
+    the 0.5 and 99.5 percentiles), MONOCHROME1 inverted, padding black.
 
     Args:
         path: The file.
         maximum_pixels: Larger images are refused before their pixels are decoded.
+        window: Gives black and white of an image, (H, W) with bright tissue, whose file says nothing of its
+            display; None, from it or instead of it, takes the percentiles.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -54,7 +60,7 @@ def read_dicom(path: Path, maximum_pixels: int) -> NDArray[np.float32]:
         values = apply_modality_lut(stored, dataset)
         if values.ndim != 2 or not np.isfinite(values).all():
             raise UserError(f"'{path}' has values that are no picture ({values.ndim} axes, or not finite).")
-        shown = _display(dataset, values, padding)
+        shown = _display(dataset, values, padding, window)
     except UserError:
         raise
     except Exception as error:  # Damaged files make pydicom and its decoders raise almost anything.
@@ -125,13 +131,21 @@ def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray((stored >= low) & (stored <= high))
 
 
-def _display(dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _display(
+    dataset: Dataset, values: NDArray[Any], padding: NDArray[np.bool_], window: Window | None
+) -> NDArray[np.float64]:
     """Map rescaled values to what is displayed, black being 0 and white 1."""
     center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     if center is not None and width is not None and width > 0:
         return _window(values.astype(np.float64), center, width, dataset.get("VOILUTFunction") or "LINEAR")
     if dataset.get("VOILUTSequence"):
         return _look_up(np.rint(values).astype(np.int64), dataset.VOILUTSequence[0])
+    if window is not None:
+        sign = -1 if dataset.PhotometricInterpretation == "MONOCHROME1" else 1
+        limits = window(sign * values.astype(np.float32))
+        if limits is not None:
+            low, high = sorted(sign * limit for limit in limits)
+            return _ramp(values.astype(np.float64), low, high)
     visible = values[~padding]
     low, high = np.percentile(visible if visible.size else values, _PERCENTILES)
     return _ramp(values.astype(np.float64), float(low), float(high))
