@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,8 +71,6 @@ class FolderPrediction:
             settings: Of this command.
             model: What predicts.
         """
-        # It logs values and whole tracebacks of files whose problems are told in a line of their own.
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
         self.process = 0
         self._inputs = inputs
         self._settings = settings
@@ -122,6 +119,7 @@ class FolderPrediction:
             is_synthetic=model.is_synthetic,
             lesions=settings.lesions,
             exporters=self._exporters(),
+            keeps_identifiers=settings.keeps_identifiers,
         )
         writing = PredictionWriting(
             self._planned,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,6 +56,8 @@ def inspect_images(
     Raises:
         UserError: The only file cannot be read.
     """
+    # It logs values and whole tracebacks of files whose problems are told in a line of their own.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     failures: list[tuple[int, str]] = []
     inspected: list[tuple[int, InspectedImage]] = []
     for position, each in enumerate(track(_inspect(found.images, settings), len(found.images))):

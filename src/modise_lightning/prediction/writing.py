@@ -34,6 +34,7 @@ class WritingSettings:
         is_synthetic: Whether the model knows only phantoms.
         lesions: Which masks are measured.
         exporters: Write further files.
+        keeps_identifiers: Whether messages may say whose image it is.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class WritingSettings:
     is_synthetic: bool
     lesions: LesionSettings
     exporters: Sequence[Exporter]
+    keeps_identifiers: bool
 
 
 class PredictionWriting:
@@ -84,7 +86,7 @@ class PredictionWriting:
             Exception: What writing an earlier image raised, if it is no mistake of that image.
         """
         for number, reason in batch.unreadable:
-            self.failures[number] = reason
+            self.failures[number] = self._discreet(number, reason)
             self._tell(1)
         for number, picture, notes, prediction in zip(
             batch.numbers, batch.pictures, batch.notes, predictions, strict=True
@@ -94,7 +96,13 @@ class PredictionWriting:
             self._places.acquire()
             self._collect()
             self._futures.append(
-                self._pool.submit(self._write, number, picture.numpy(), list(notes), prediction)
+                self._pool.submit(
+                    self._write,
+                    number,
+                    picture.numpy(),
+                    [self._discreet(number, note) for note in notes],
+                    prediction,
+                )
             )
 
     def close(self) -> None:
@@ -116,6 +124,13 @@ class PredictionWriting:
         for future in done:
             future.result()
 
+    def _discreet(self, number: int, text: str) -> str:
+        """Leave out what libraries say of an image if it holds whose image it is."""
+        planned = self._planned[number]
+        if self._settings.keeps_identifiers or planned.tags is None or not planned.tags.identifies(text):
+            return text
+        return f"'{planned.task.label}': the reason holds an identifier; identifiers=keep shows it."
+
     def _write(
         self, number: int, picture: NDArray[np.uint8], notes: list[str], prediction: Prediction
     ) -> None:
@@ -124,7 +139,7 @@ class PredictionWriting:
             finished = self._write_files(planned, picture, notes, prediction)
             self._journal.append(finished)
         except UserError as error:
-            self.failures[number] = str(error)
+            self.failures[number] = self._discreet(number, str(error))
         finally:
             self._places.release()
             self._tell(1)
