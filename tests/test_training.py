@@ -358,6 +358,7 @@ def test_predict_does_the_readable_images_and_names_the_others(
         "coco.json",
         "contact_sheet.png",
         "exams.csv",
+        "failures.txt",
         "good.json",
         "good_overlay.png",
         "good_panoptic.png",

@@ -32,8 +32,10 @@ from modise_lightning.prediction.tables.rows import (
 from modise_lightning.prediction.writing import Exporter, PredictionWriting, WritingSettings
 from modise_lightning.reporting.export import SYNTHETIC_NOTICE
 from modise_lightning.structures import Category
+from modise_lightning.visible_text import visible
 
 _MOST_NOTES = 20  # that are shown; the journal has all
+FAILURES_NAME = "failures.txt"
 _FAILURES = "failures.json"  # of the other processes
 
 
@@ -173,6 +175,9 @@ class FolderPrediction:
             raise UserError(failures[0])
         self._write_tables(images)
         PredictionJournal(folder).replace_all([own for _, own in images])
+        (folder / FAILURES_NAME).unlink(missing_ok=True)
+        if failures:  # The error's one line has no room for many.
+            write_text_atomically(folder / FAILURES_NAME, "".join(f"{visible(line)}\n" for line in failures))
         self._tell(images)
         if failures:
             raise PartlyDoneError(

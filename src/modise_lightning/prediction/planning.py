@@ -18,7 +18,7 @@ from modise_lightning.prediction.loading import LoadingTask
 from modise_lightning.reporting.export import choose_stems
 
 # What the files of the whole folder begin with; no image's files may replace them.
-FOLDER_STEMS = ("predictions", "exams", "coco", "contact_sheet")
+FOLDER_STEMS = ("predictions", "exams", "coco", "contact_sheet", "failures")
 
 
 @dataclass(frozen=True)
