@@ -355,9 +355,15 @@ def test_predict_does_the_readable_images_and_names_the_others(
         predict(compose_config("predict", overrides, tmp_path / "out"))
     assert told.value.exit_code == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "coco.json",
+        "contact_sheet.png",
+        "exams.csv",
+        "failures.txt",
         "good.json",
         "good_overlay.png",
         "good_panoptic.png",
+        "predictions.csv",
+        "predictions.jsonl",
     ]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from modise_lightning.data.images.image_file import DEFAULT_PIXELS, ImageFile, PixelSettings
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS, ORIENTATION, read_image_file, upright
 from modise_lightning.errors import UserError
 
@@ -16,11 +15,12 @@ _FORMATS = ("PNG", "JPEG", "TIFF")
 _COLOURED = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
-def read_colours(path: Path) -> NDArray[np.float32]:
+def read_colours(path: ImageFile, pixels: PixelSettings = DEFAULT_PIXELS) -> NDArray[np.float32]:
     """Read a picture's colours; one without any is read as ``read_image_file`` does and repeated.
 
     Args:
         path: PNG, JPEG, TIFF or DICOM. Of colours of 16 bits the upper 8 are read.
+        pixels: What is done where a picture without colours does not say enough.
 
     Returns:
         (H, W, 3) float32 in [0, 1], turned as its orientation tag says, transparent pixels as on black.
@@ -30,11 +30,11 @@ def read_colours(path: Path) -> NDArray[np.float32]:
     """
     values = _coloured(path) if path.suffix.lower() in _SUFFIXES and path.is_file() else None
     if values is None:
-        return np.repeat(read_image_file(path)[..., None], 3, axis=-1)
+        return np.repeat(read_image_file(path, pixels)[..., None], 3, axis=-1)
     return values
 
 
-def _coloured(path: Path) -> NDArray[np.float32] | None:
+def _coloured(path: ImageFile) -> NDArray[np.float32] | None:
     """Decode a picture in colours; None for one without any."""
     try:
         with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:

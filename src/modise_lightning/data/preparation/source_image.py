@@ -12,7 +12,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from modise_lightning.data.images.dicom import Window, read_dicom
+from modise_lightning.data.images.dicom import read_dicom
+from modise_lightning.data.images.dicom_display import Window
 from modise_lightning.data.images.pixel_spacing import SPACING_TAGS, pixel_spacing
 from modise_lightning.data.images.reading import DICOM_SUFFIXES, MAXIMUM_PIXELS, read_image_file
 from modise_lightning.errors import UserError
@@ -62,7 +63,7 @@ def read_source_image(path: Path, window: Window | None = None) -> SourceImage |
             if path.suffix.lower() not in DICOM_SUFFIXES:
                 shown = read_image_file(path)
                 return SourceImage(_windowed(shown, window), 8, {}, _texts(warned))
-            shown = read_dicom(path, MAXIMUM_PIXELS, window)
+            shown = read_dicom(path, MAXIMUM_PIXELS, window=window)
             tags = ["BitsStored", "BitsAllocated", *SPACING_TAGS]
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         except (OSError, UserError) as error:

@@ -99,7 +99,7 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
 def _read(path: Path) -> NDArray[np.float32]:
     """Read a mask or a crop, its darkest value being 0 and its brightest 1 in DICOM."""
     if path.suffix.lower() in DICOM_SUFFIXES:
-        return read_dicom(path, MAXIMUM_PIXELS, _full_range)
+        return read_dicom(path, MAXIMUM_PIXELS, window=_full_range)
     return read_image_file(path)
 
 
