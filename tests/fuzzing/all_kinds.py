@@ -8,6 +8,7 @@ from fuzzing.dataset_kinds import dataset_kinds
 from fuzzing.image_kinds import image_kinds
 from fuzzing.kinds import Kind
 from fuzzing.model_kinds import model_kinds
+from fuzzing.outline_kinds import outline_kinds
 from fuzzing.published_kinds import published_kinds
 from fuzzing.run_kinds import run_kinds
 from fuzzing.table_kinds import table_kinds
@@ -25,6 +26,7 @@ def all_kinds(folder: Path) -> list[Kind]:
     return [
         *image_kinds(),
         *table_kinds(),
+        *outline_kinds(),
         *dataset_kinds(folder / "datasets"),
         *run_kinds(folder / "runs"),
         *model_kinds(),
