@@ -23,6 +23,7 @@ from modise_lightning.errors import UserError
         (
             "14",
             "via sheet vindr cbis inbreast tompei prepared-index prepared-folds coco journal categories "
+            "via sheet vindr cbis inbreast tompei prepared-index prepared-folds coco journal categories "
             "results records run- feature safetensors pickled weights-config vocabulary overrides "
             "published-pickle published-config",
         ),
