@@ -35,10 +35,10 @@ from modise_lightning.configuration.assembly import categories_of
 from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.console import quieten_libraries
 from modise_lightning.data.images.reading import read_image_file
-from modise_lightning.prediction.folder import FolderPrediction, Model
+from modise_lightning.prediction.folders.folder import FolderPrediction, Model
+from modise_lightning.prediction.folders.preparing import find_images, inspect_images
+from modise_lightning.prediction.folders.run_settings import read_settings
 from modise_lightning.prediction.predictor import Predictor
-from modise_lightning.prediction.preparing import find_images, inspect_images
-from modise_lightning.prediction.run_settings import read_settings
 from modise_lightning.reporting.export import export_prediction
 
 

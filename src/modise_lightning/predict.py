@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from modise_lightning.prediction.folder import FolderPrediction
+    from modise_lightning.prediction.folders.folder import FolderPrediction
     from modise_lightning.training.lightning_module import SegmentationModule
 
 
@@ -38,11 +38,11 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
     from modise_lightning.data.prepared.categories import categories_to_config
-    from modise_lightning.prediction.folder import FolderPrediction, Model
+    from modise_lightning.prediction.folders.folder import FolderPrediction, Model
+    from modise_lightning.prediction.folders.preparing import find_images, inspect_images
+    from modise_lightning.prediction.folders.run_settings import read_settings
     from modise_lightning.prediction.inputs.inspection import hash_content
-    from modise_lightning.prediction.preparing import find_images, inspect_images
     from modise_lightning.prediction.progress import track_images
-    from modise_lightning.prediction.run_settings import read_settings
 
     quieten_libraries()
     check_config(config)

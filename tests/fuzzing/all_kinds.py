@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fuzzing.dataset_kinds import dataset_kinds
 from fuzzing.image_kinds import image_kinds
+from fuzzing.input_kinds import input_kinds
 from fuzzing.kinds import Kind
 from fuzzing.model_kinds import model_kinds
 from fuzzing.outline_kinds import outline_kinds
@@ -25,6 +26,7 @@ def all_kinds(folder: Path) -> list[Kind]:
     (folder / "published").mkdir()
     return [
         *image_kinds(),
+        *input_kinds(),
         *table_kinds(),
         *outline_kinds(),
         *dataset_kinds(folder / "datasets"),

@@ -44,11 +44,16 @@ def mask(top: int, left: int, height: int, width: int) -> NDArray[np.bool_]:
     return pixels
 
 
+TOMOGRAPHY = Path(str(get_testdata_file("CT_small.dcm")))
 MASKS = [mask(10, 20, 30, 40), mask(35, 50, 20, 31)]  # they overlap
 
 
-def export(tmp_path: Path, kinds: list[str], masks: list[NDArray[np.bool_]] = MASKS) -> list[Path]:
-    path = Path(str(get_testdata_file("CT_small.dcm")))
+def export(
+    tmp_path: Path,
+    kinds: list[str],
+    masks: list[NDArray[np.bool_]] = MASKS,
+    path: Path = TOMOGRAPHY,
+) -> list[Path]:
     planned = PlannedImage(
         LoadingTask(0, InputImage(path, (path.name,)), path.name, PixelSettings()),
         "",
@@ -109,10 +114,30 @@ def test_the_report_measures_the_segments_of_the_segmentation(tmp_path: Path) ->
         assert group.finding_sites[0].laterality.meaning == "Left"
 
 
+def scanned_film(tmp_path: Path, **elements: object) -> Path:
+    """Write a file like CBIS-DDSM's: a secondary capture, its view for an orientation, no spacing."""
+    source = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        del source[keyword]
+    source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    source.Modality, source.PatientOrientation = "MG", "CC"
+    for name, value in elements.items():
+        setattr(source, name, value)
+    source.save_as(tmp_path / "film.dcm")
+    return tmp_path / "film.dcm"
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of Debian's dicom3tools")
 @pytest.mark.parametrize("number", [1, 2])
-def test_an_outside_check_finds_no_error(number: int, tmp_path: Path) -> None:
-    for path in export(tmp_path, ["dicom_seg", "dicom_sr"], MASKS[:number]):
+@pytest.mark.parametrize("kind", ["tomography", "film", "detector"])
+def test_an_outside_check_finds_no_error(kind: str, number: int, tmp_path: Path) -> None:
+    paths = {
+        "tomography": TOMOGRAPHY,
+        "film": scanned_film(tmp_path),
+    }
+    if kind == "detector":
+        paths[kind] = scanned_film(tmp_path, PatientOrientation=["P", "L"], ImagerPixelSpacing=[0.1, 0.1])
+    for path in export(tmp_path, ["dicom_seg", "dicom_sr"], MASKS[:number], paths[kind]):
         told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
         assert "Segmentation" in told or "ComprehensiveSR" in told
         assert not [line for line in told.splitlines() if line.startswith("Error")], told

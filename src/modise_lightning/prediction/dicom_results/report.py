@@ -8,6 +8,7 @@ from typing import Any
 import highdicom.sr as structured
 from highdicom.seg import Segmentation
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
@@ -84,7 +85,7 @@ def make_report(
         procedure_reported=_PROCEDURE,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[source],
+        referenced_images=[source] if _is_describable(source) else None,
     )
     return structured.ComprehensiveSR(
         evidence=[source, segmentation],
@@ -97,6 +98,13 @@ def make_report(
         is_complete=True,
         is_final=False,
     )
+
+
+def _is_describable(source: Dataset) -> bool:
+    """Tell whether the library of images, which is optional, can say of the source what it has to."""
+    orientation = source.get("PatientOrientation")
+    is_pair = isinstance(orientation, MultiValue) and len(orientation) == 2
+    return is_pair and source.get("ImagerPixelSpacing") is not None
 
 
 def _segment(

@@ -9,10 +9,10 @@ from typing import Any
 
 from modise_lightning.data.loading.prediction import telling_loader
 from modise_lightning.errors import UserError
+from modise_lightning.prediction.folders.run_settings import RunSettings
 from modise_lightning.prediction.inputs.finding import FoundImages, InputImage, find_inputs
 from modise_lightning.prediction.inputs.inspection import ImagesToInspect, InspectedImage
 from modise_lightning.prediction.planning import PlannedImage, plan_images
-from modise_lightning.prediction.run_settings import RunSettings
 
 
 @dataclass(frozen=True)

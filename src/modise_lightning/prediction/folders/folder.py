@@ -16,11 +16,11 @@ from modise_lightning.data.loading.prediction import PredictionDataModule
 from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.json_text import parse_json
-from modise_lightning.prediction.contact_sheet import write_contact_sheet
+from modise_lightning.prediction.folders.contact_sheet import write_contact_sheet
+from modise_lightning.prediction.folders.preparing import InspectedInputs, plan, unfinished_groups
+from modise_lightning.prediction.folders.run_settings import RunSettings
 from modise_lightning.prediction.journal import FinishedImage, PredictionJournal
 from modise_lightning.prediction.loading import ImagesToLoad, PredictionCollate
-from modise_lightning.prediction.preparing import InspectedInputs, plan, unfinished_groups
-from modise_lightning.prediction.run_settings import RunSettings
 from modise_lightning.prediction.tables.files import write_coco, write_csv, write_parquet
 from modise_lightning.prediction.tables.rows import (
     Finished,
