@@ -24,6 +24,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.callbacks.result_files import ResultFiles
     from modise_lightning.configuration.assembly import build_data, build_metrics, load_trained
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.loading.datamodule import SPLITS
@@ -33,10 +34,13 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.reporting.text_tables.results import render_results
 
     quieten_libraries()
+    metrics = take_metrics(config)
     check_config(config)
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
     module, trained, _ = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    if metrics is not None:
+        trained = with_metrics(trained, metrics, config.suspicious)
     data = build_data(trained)
     dataset = data.dataset
     folder = Path(config.output_dir)
@@ -62,7 +66,8 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if trainer.is_global_zero:
         title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()
-        console.print(render_results(title, {"trained": result}, dataset.note))
+        notes = [dataset.note, data.describe_normals(config.split)]
+        console.print(render_results(title, {"trained": result}, "; ".join(filter(None, notes)) or None))
         console.print(f"results, pictures, records by image: {folder}", highlight=False, soft_wrap=True)
     return result
 
