@@ -124,7 +124,7 @@ class AreasOverThresholds:
         width = self.thresholds[-1] - self.thresholds[0]
         curves = quality_by_class(np.tensordot(weights, self.counts, 1))
         return {
-            f"{name} area over T": np.trapezoid(values, self.thresholds, axis=1) / width
+            f"{name} area over T": np.asarray(np.trapezoid(values, self.thresholds, axis=1)) / width
             for name, values in curves.items()
         }
 

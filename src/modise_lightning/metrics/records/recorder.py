@@ -88,7 +88,7 @@ class EvaluationRecorder:
             for recorded, count in zip(images, counts, strict=True)
         ]
         clinical = None if self.clinical is None else self._clinical_records(images)
-        pixels = [
+        pixels: list[tuple[object, ...]] = [
             (each.image.image_id, self.category_names[label], shared, size)
             for each in images
             for label, shared, size in each.class_pixels
