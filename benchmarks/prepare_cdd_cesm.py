@@ -115,6 +115,7 @@ def measure(raw: Path, root: Path, num_processes: int) -> tuple[PreparationRepor
             for name in ("benign", "malignant")
         ],
         modality="both",
+        normals="none",
         num_folds=5,
         fold_seed=0,
         num_processes=num_processes,

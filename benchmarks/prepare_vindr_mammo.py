@@ -144,6 +144,7 @@ def measure(raw: Path, root: Path, num_images: int, num_processes: int) -> Measu
             {"name": name, "prompts": [name], "isthing": True, "color": [0, 0, 0]} for name in NAMES["birads"]
         ],
         box_to_mask=BoxToMask(blur_sigma=7.0, concave_hull_ratio=0.1, minimum_side=7),
+        normals="none",
         num_folds=5,
         fold_seed=0,
         num_processes=num_processes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from cross_validation_runs import identity, write_run_of
 from gathered_runs import gather
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -80,6 +82,22 @@ def images_of(scenes: Sequence[tuple[str, Squares, Squares]], first_id: int = 0)
     ]
 
 
+def described(images: Sequence[Image]) -> list[Image]:
+    """Say of each image which view it is, the first one MLO, and that each second one is of the left side."""
+    return [
+        (
+            replace(
+                record,
+                view="CC" if index else f"MLO {HOSTILE}",
+                laterality="left" if index % 2 else "right",
+            ),
+            prediction,
+            target,
+        )
+        for index, (record, prediction, target) in enumerate(images)
+    ]
+
+
 def random_scenes(generator: np.random.Generator, number: int) -> list[tuple[str, Squares, Squares]]:
     """Give scenes whose predictions are near their truth."""
     scenes: list[tuple[str, Squares, Squares]] = []
@@ -112,11 +130,18 @@ class Runs:
         self.images: dict[Path, dict[int, Image]] = {}
 
     def add(
-        self, name: str, fold: int, images: Sequence[Image], *, checkpoint: bool = True, **changes: object
+        self,
+        name: str,
+        fold: int,
+        images: Sequence[Image],
+        *,
+        checkpoint: bool = True,
+        clinical: ClinicalSettings | None = None,
+        **changes: object,
     ) -> Path:
         folder = self.folder / f"run{len(self.images)}"
         values = {"num_folds": 2, **changes}
-        write_run_of(folder, identity(name, fold, **values), NAMES, images)
+        write_run_of(folder, identity(name, fold, **values), NAMES, images, clinical)
         if checkpoint:
             (folder / "checkpoints").mkdir()
             (folder / "checkpoints" / "best.ckpt").touch()

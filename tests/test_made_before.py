@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.configuration.moved_targets import MOVED_TARGETS, with_present_targets
 from modise_lightning.configuration.stored_targets import STORED_TARGETS
+from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.predict import predict
 from modise_lightning.report import report
@@ -48,6 +49,32 @@ def test_the_checkpoint_is_evaluated_on_the_dataset_with_the_same_result(
     assert found["num_images"] == stored["num_images"] > 0
     for key in ("dice", "best_threshold", "average_precision", "panoptic_quality"):
         assert found[key] == pytest.approx(stored[key], abs=1e-3), key
+
+
+@of_its_processor
+def test_the_checkpoint_is_measured_with_what_came_later(
+    before: Path, compose_config: Compose, tmp_path: Path
+) -> None:
+    overrides = [
+        f"checkpoint={before / 'run' / 'checkpoints' / 'best.ckpt'}",
+        f"+overrides.data.root={before / 'phantom'}",
+        "trainer.accelerator=cpu",
+        "metrics=clinical",
+    ]
+    with pytest.raises(UserError, match=r"suspicious: .* Give some of benign mass, malignant mass"):
+        evaluate(compose_config("evaluate", overrides, tmp_path / "unsaid"))
+    overrides.append("suspicious=[malignant mass]")
+    found = evaluate(compose_config("evaluate", overrides, tmp_path))
+    stored = json.loads((before / "run" / "results.json").read_text())["results"]["trained"]
+    assert found.dice == pytest.approx(stored["dice"], abs=1e-3)
+    assert found.clinical is not None
+    assert found.clinical.settings["suspicious"] == ["malignant mass"]
+    assert found.clinical.counts["images"] == stored["num_images"]
+    assert "breast AUC" in found.clinical.values
+    assert (tmp_path / "records" / "trained" / "boundaries.csv").is_file()
+    wanting = [*overrides, "+overrides.data.module.normals=evaluation"]
+    with pytest.raises(UserError, match=r"data\.normals: 'evaluation', but .* has no image that is marked"):
+        evaluate(compose_config("evaluate", wanting, tmp_path / "normals"))
 
 
 @of_its_processor

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def evaluate(config: DictConfig) -> EvaluationResult:
     """Evaluate, print the results and say where everything is."""
+    from dataclasses import replace
     from pathlib import Path
 
     import lightning
@@ -25,6 +26,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.callbacks.result_files import ResultFiles
     from modise_lightning.configuration.assembly import build_data, build_metrics, categories_of
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
@@ -36,6 +38,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.reporting.text_tables.results import render_results
 
     quieten_libraries()
+    metrics = take_metrics(config)
     other_data = OmegaConf.select(config, "data")  # refers to what only the checkpoint's configuration has
     check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"]))
     if config.split not in SPLITS:
@@ -44,6 +47,8 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:
         model.use_dataset(other_data)
+    if metrics is not None:
+        model = replace(model, config=with_metrics(model.config, metrics, config.suspicious))
     trained = model.config
     data = build_data(trained)
     dataset = data.dataset
@@ -81,7 +86,8 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         model_name = f"{trained.name} (trained on {origin.trained_on})" if is_other else trained.name
         title = f"{model_name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()
-        console.print(render_results(title, {"trained": result}, dataset.note, unseen=origin.unseen))
+        notes = "; ".join(filter(None, [dataset.note, data.describe_normals(config.split)])) or None
+        console.print(render_results(title, {"trained": result}, notes, unseen=origin.unseen))
         console.print(f"results, pictures, records by image: {folder}", highlight=False, soft_wrap=True)
     return result
 

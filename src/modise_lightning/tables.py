@@ -27,7 +27,7 @@ def tables(config: DictConfig) -> list[DatasetTable]:
 
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import Console
-    from modise_lightning.reporting.clinical.layout import clinical_csv, clinical_tables, strata_csv
+    from modise_lightning.reporting.clinical.layout import clinical_tables, intervals_csv, strata_csv
     from modise_lightning.reporting.clinical.model_intervals import measure_models
     from modise_lightning.reporting.cross_validation.comparison import compare_models
     from modise_lightning.reporting.cross_validation.files import file_names, write_csv, write_table
@@ -54,8 +54,9 @@ def tables(config: DictConfig) -> list[DatasetTable]:
             console.print(render_table(part))
         written = write_table(Path(settings.output_dir), table, parts, name)
         if clinical:
-            contents = {"clinical": clinical_csv(table, clinical)}
-            contents["strata"] = strata_csv(table, clinical, confidence=confidence)
+            contents = {"intervals": intervals_csv(table, clinical)}
+            if any(model.strata for model in clinical):
+                contents["strata"] = strata_csv(table, clinical, confidence=confidence)
             written += write_csv(Path(settings.output_dir), name, contents)
         console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     return made

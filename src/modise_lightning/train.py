@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.console import Console
-    from modise_lightning.data.loading.datamodule import PanopticDataModule
+    from modise_lightning.data.loading.datamodule import PanopticDataModule, Split
     from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
     from modise_lightning.metrics.result import EvaluationResult
 
@@ -135,7 +135,8 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     tester.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     results = {"trained": evaluation.results["test"], **compared}
     title = f"{config.name} on {dataset.info['name']}: test fold {config.fold}"
-    console.print(render_results(title, results, dataset.note))
+    notes = [dataset.note, data.describe_normals("test")]
+    console.print(render_results(title, results, "; ".join(filter(None, notes)) or None))
     _tell_where(console, folder, best)
     return results
 
@@ -184,10 +185,17 @@ def _facts(
     config: DictConfig, data: PanopticDataModule, trainer: lightning.Trainer, started: str | None
 ) -> dict[str, str]:
     """Give what a person wants to know before the training: its data, device, start and folder."""
-    parts = (f"{len(data.indices[split])} {split}" for split in ("train", "validation", "test"))
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    parts = [f"{len(data.indices[split])} {split}" for split in splits]
+    normals = {}
+    if data.describe_normals("test") is not None:
+        each = (f"{data.num_normals(split)} {split}" for split in splits)
+        share = f", {data.normal_share:.0%} of an epoch" if data.normals == "all" else ""
+        normals["normal images"] = f"{', '.join(each)} (data.normals={data.normals}{share})"
     device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}"
     return {
         "data": f"{data.dataset.info['name']} in {data.dataset.root}: {', '.join(parts)} images",
+        **normals,
         "device": device,
         **({} if started is None else {"start": started}),
         "folder": str(config.output_dir),

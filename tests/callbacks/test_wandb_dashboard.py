@@ -17,6 +17,8 @@ from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.confusion import count_confusion
+from modise_lightning.reporting.wandb.clinical import clinical_key
+from modise_lightning.reporting.wandb.workspace import CLINICAL
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 from wandb_offline import OfflineRun, read_offline_run
@@ -40,6 +42,7 @@ def logged(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "logger=wandb",
         "logger.tags=[phantom]",  # outside of a Hydra job there is no choice to name
         "baselines=[]",
+        "metrics=clinical",
         *phantom_overrides(phantom_root),
         *ONE_STEP,
         "fold=2",
@@ -73,6 +76,29 @@ def test_runs_are_grouped_by_experiment_and_hold_all_settings(logged: Logged) ->
     assert config["output_dir"] == str(logged.folder)
     assert config["callbacks"]["checkpoint"]["dirpath"] == f"{logged.folder}/checkpoints"  # interpolated
     assert config["backbone"]["architecture"]["unet"]["layers_per_block"] == 2
+
+
+def test_clinical_numbers_have_a_section_with_their_reasons(logged: Logged) -> None:
+    clinical = logged.result.clinical
+    assert clinical is not None
+    (row,) = [each for each in logged.offline.rows if "test_clinical/numbers" in each]
+    content = logged.offline.table(row["test_clinical/numbers"])
+    found = {name: (value, reason) for name, value, reason in content["data"]}
+    assert set(found) == {*clinical.counts, *clinical.values, *clinical.undefined}
+    for name, value in clinical.values.items():
+        key = clinical_key(name)
+        if np.isnan(value):
+            assert key not in row
+            assert found[name] == (None, clinical.undefined[name])
+        else:
+            assert row[key] == pytest.approx(value)
+    assert row[clinical_key("normal images")] == clinical.counts["normal images"]
+    for name in CLINICAL:  # what the workspace shows
+        assert name in clinical.values, name
+    strata = logged.offline.table(row["test_clinical/strata"])["data"]
+    assert [each[:4] for each in strata] == [
+        [each.by, each.level, each.lesions, each.found] for each in clinical.strata
+    ]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

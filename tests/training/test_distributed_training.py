@@ -218,6 +218,7 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
         "num_threads=1",
         "feature_store=none",
         "baselines=[]",
+        "metrics=clinical",
     ]
     run = tmp_path / "run"
     command = [sys.executable, "-m", "modise_lightning.train", f"hydra.run.dir={run}", *overrides]
@@ -228,7 +229,11 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
     one = tmp_path / "one"
     result = evaluate(compose_config("evaluate", [checkpoint, "trainer.accelerator=cpu"], one))
     assert json.loads((run / "results.json").read_text())["results"]["trained"] == result.to_dict()
-    for name in ("images.csv", "instances.csv", "overlaps.csv"):
+    assert result.clinical is not None
+    assert result.num_images % 2 == result.clinical.counts["images"] % 2
+    names = sorted(path.name for path in (one / "records" / "trained").iterdir())
+    assert len(names) == 7
+    for name in names:
         path = Path("records", "trained", name)
         assert (run / path).read_bytes() == (one / path).read_bytes()
 

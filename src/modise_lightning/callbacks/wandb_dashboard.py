@@ -14,6 +14,7 @@ from modise_lightning.callbacks.evaluation import Evaluation
 from modise_lightning.callbacks.whole_image import whole_image
 from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.reporting.pictures.attempt import attempt_picture
+from modise_lightning.reporting.wandb.clinical import clinical_media
 from modise_lightning.reporting.wandb.media import (
     make_category_table,
     make_confusion_chart,
@@ -122,6 +123,7 @@ class WandbDashboard(EvaluatedBatches):
                 "test/by_category": make_category_table(result),
                 "test/confusion": make_confusion_chart(confusion),
                 "test/predictions": predictions,
+                **({} if result.clinical is None else clinical_media(result.clinical)),
             },
         )
 

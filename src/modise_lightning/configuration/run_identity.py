@@ -81,6 +81,7 @@ def run_identity(
         synthetic=dataset.info["synthetic"],
         dataset_digest=hashlib.sha256(identity.encode()).hexdigest()[:12],
         num_dataset_images=len(dataset.folds),
+        num_normal_images=sum(entry.is_normal for entry in dataset.entries),
         num_folds=max(dataset.folds) + 1,
         data_split=OmegaConf.select(config, "data.split", default="folds"),
         split=split,
@@ -111,4 +112,13 @@ def _measurement(config: DictConfig) -> dict[str, Setting]:
     }
     start = OmegaConf.select(config, "init_fingerprint")
     started = {} if start is None else {"init_fingerprint": start}
-    return rules | {key: OmegaConf.select(config, key) for key in _MEASUREMENT} | started
+    return rules | {key: OmegaConf.select(config, key) for key in _MEASUREMENT} | started | _normals(config)
+
+
+def _normals(config: DictConfig) -> dict[str, Setting]:
+    """Say which normal images took part; nothing without any, as in results of before."""
+    normals = OmegaConf.select(config, "data.module.normals", default="none")
+    if normals == "none":
+        return {}
+    share = {"data.normal_share": config.data.module.normal_share} if normals == "all" else {}
+    return {"data.normals": normals, **share}

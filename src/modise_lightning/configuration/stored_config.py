@@ -49,6 +49,7 @@ _OF_THE_RUN = ("callbacks", "feature_store", "logger", "trainer")
 # The only resolver that checkpoints were written with, in ``logger.tags``; it names a choice and never runs.
 _WRITTEN_RESOLVER = re.compile(r"\$\{hydra:runtime\.choices\.\w+\}")
 _LONGEST_KEY = 100
+_OUR_DATA = "modise_lightning.data.loading.datamodule.PanopticDataModule"
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 # The largest shipped configuration, with a hundred classes of five texts each, has some 100,000 characters.
 MAXIMUM_CHARACTERS = 1_000_000
@@ -75,6 +76,7 @@ def read_stored_config(
     config = parse_stored_config(path, text)
     _check_resolvers(path, config)
     _check_targets(path, config, trusted_targets, resolve=False)
+    _add_later_settings(config)
     with open_dict(config):
         tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
         for section in _OF_THE_RUN:
@@ -104,6 +106,15 @@ def read_stored_config(
             f"{reason}. Use that version, or train again."
         ) from error
     return config
+
+
+def _add_later_settings(config: DictConfig) -> None:
+    """Add what a configuration of before does not say, so that overrides can."""
+    module = OmegaConf.select(config, "data.module", throw_on_resolution_failure=False)
+    if not isinstance(module, DictConfig) or module.get("_target_") != _OUR_DATA or "normals" in module:
+        return
+    with open_dict(config):
+        module.normals, module.normal_share = "none", 0.2
 
 
 def _check_nodes(config: DictConfig) -> None:

@@ -40,6 +40,8 @@ class RunIdentity:
         synthetic: Whether its images are.
         dataset_digest: Of the dataset's description and folds; None where it is not known.
         num_dataset_images: Number of images of the whole dataset; None where it is not known.
+        num_normal_images: Number of those that the dataset's source calls free of findings, whether they
+            took part or not; None where it is not known.
         num_folds: Number of folds of the dataset; None where it is not known.
         data_split: ``folds``, or ``official``: every fold's test images are the same.
         split: Which images were evaluated: train, validation, test or all.
@@ -59,6 +61,7 @@ class RunIdentity:
     matching: str | None = None
     dataset_digest: str | None = None
     num_dataset_images: int | None = None
+    num_normal_images: int | None = None
     num_folds: int | None = None
     data_split: str = "folds"
     measurement: Mapping[str, Setting] = field(default_factory=dict)
@@ -93,6 +96,7 @@ class _Content(BaseModel):
     matching: str | None = None
     dataset_digest: str | None = None
     num_dataset_images: PositiveInt | None = None
+    num_normal_images: NonNegativeInt | None = None
     num_folds: PositiveInt | None = None
     data_split: str = "folds"
     measurement: dict[str, Setting] = {}

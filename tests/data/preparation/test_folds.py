@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.preparation.folds import assign_folds, assign_normals
 from modise_lightning.errors import UserError
 
 
@@ -35,6 +35,29 @@ def test_classes_are_spread_evenly() -> None:
 def test_strata_that_are_all_rarer_than_the_folds_leave_even_folds() -> None:
     folds = assign_folds(list("abcdefghij"), ["x", "x", "y", "y", "z", "z", "u", "u", "v", "v"], 5, 0)
     assert sorted(folds) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+@given(
+    normals=st.lists(st.integers(0, 20), max_size=60),
+    with_lesions=st.dictionaries(st.integers(0, 20), st.integers(0, 3), max_size=8),
+    seed=st.integers(0, 10),
+)
+def test_normals_follow_their_patient_or_go_where_the_fewest_are(
+    normals: list[int], with_lesions: dict[int, int], seed: int
+) -> None:
+    fold_of_patient = {f"P{patient}": fold for patient, fold in with_lesions.items()}
+    patients = [f"P{patient}" for patient in normals]
+    folds = assign_normals(patients, fold_of_patient, 4, seed)
+    assert folds == assign_normals(patients, fold_of_patient, 4, seed)
+    of_patient = dict(zip(patients, folds, strict=True))
+    assert [of_patient[patient] for patient in patients] == folds
+    assert all(
+        of_patient[patient] == fold_of_patient.get(patient, of_patient[patient]) for patient in patients
+    )
+    # A fold above the lowest by more than a patient's images has no patient that could have gone elsewhere.
+    counts = [folds.count(fold) for fold in range(4)]
+    for patient in set(patients) - set(fold_of_patient):
+        assert counts[of_patient[patient]] - patients.count(patient) <= min(counts)
 
 
 def test_too_few_patients_are_told() -> None:

@@ -205,7 +205,6 @@ def hand_records(segments: list[Any], overlaps: list[Any], images: list[ImageRec
     clinical = ClinicalRecords.of_rows(
         {
             "image_descriptions": [description_row(image) for image in images],
-            "class_pixels": [],
             "localisations": [],
             "boundaries": boundaries,
         }
@@ -232,6 +231,7 @@ def hand_records(segments: list[Any], overlaps: list[Any], images: list[ImageRec
         make_table("images", rows),
         make_table("instances", segments),
         make_table("overlaps", overlaps),
+        make_table("class_pixels", []),
         clinical,
     )
 
@@ -339,10 +339,53 @@ def test_older_records_tell_what_they_lack() -> None:
         records,
         how(category_names=["benign", "malignant"], isthing=[True, True]),
     )
-    assert fold.missing["Dice"] == "the records do not hold it: evaluate with metrics=clinical"
+    assert fold.missing["Dice"] == "the records are of an older version, without its pixels: evaluate again"
+    assert fold.missing["borders"] == "the records do not hold them: evaluate with metrics=clinical"
+    unsaid = fold_statistics(
+        records,
+        how(
+            category_names=["benign", "malignant"],
+            isthing=[True, True],
+            max_detections=None,
+            dice_reduction=None,
+            clinical=None,
+        ),
+    )
+    assert unsaid.missing["AP"].endswith("do not say metrics.max_detections")
+    assert unsaid.missing["Dice"].endswith("do not say metrics.dice_reduction")
+    assert "borders" not in unsaid.missing
     assert fold.missing["FROC centre"].startswith("the records do not hold what centre needs")
     assert "do not say their laterality" in fold.missing["breast"]
     assert {"segments", "instances", "patient", "FROC mask_iou per image"} <= set(fold.statistics)
+
+
+def test_areas_are_those_of_the_evaluations_curves(make_pair: Callable[..., Any]) -> None:
+    images = make_images(make_pair, 5, 6)
+    thresholds = [0.1, 0.2, 0.5, 0.8]
+    metrics = SegmentationMetrics(
+        category_names=NAMES,
+        isthing=ISTHING,
+        thresholds=thresholds,
+        matching="panopticapi",
+        best_threshold_limit=0.9,
+        max_detections=100,
+        dice_reduction="pooled",
+    )
+    for _, prediction, target in images:
+        metrics.update([prediction], [target])
+    result = metrics.compute()
+    own = how(thresholds=thresholds, matching="panopticapi", clinical=None)
+    found = numbers(fold_statistics(record(images, clinical=None, matching="panopticapi"), own))
+    for name, curve in (
+        ("PQ", result.panoptic_quality),
+        ("RQ", result.recognition_quality),
+        ("SQ", result.segmentation_quality),
+    ):
+        expected = np.trapezoid(curve, thresholds) / 0.7
+        assert expected > 0
+        assert found[f"{name} area over T"] == pytest.approx(expected)
+        assert found[f"{name} area over T"] == pytest.approx(area_over_thresholds(thresholds, curve))
+    assert found["Dice"] == pytest.approx(result.dice)
 
 
 @given(seed=SEEDS)

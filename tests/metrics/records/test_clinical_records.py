@@ -111,7 +111,8 @@ def test_what_a_source_says_survives_the_files(make_pair: Callable[..., Any], tm
     found = read_records(tmp_path)
     assert found.clinical is not None
     assert records.clinical is not None
-    for name in ("image_descriptions", "class_pixels", "localisations", "boundaries"):
+    pd.testing.assert_frame_equal(found.class_pixels, records.class_pixels, check_dtype=False)
+    for name in ("image_descriptions", "localisations", "boundaries"):
         pd.testing.assert_frame_equal(
             getattr(found.clinical, name), getattr(records.clinical, name), check_dtype=False, rtol=0, atol=0
         )
@@ -124,8 +125,13 @@ def test_what_a_source_says_survives_the_files(make_pair: Callable[..., Any], tm
 def test_other_metrics_leave_no_clinical_records(make_pair: Callable[..., Any], tmp_path: Path) -> None:
     records = record(make_images(make_pair, 3), clinical=None)
     write_records(tmp_path, records)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.csv", "instances.csv", "overlaps.csv"]
-    assert read_records(tmp_path).clinical is None
+    names = ["class_pixels.csv", "images.csv", "instances.csv", "overlaps.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    found = read_records(tmp_path)
+    assert found.clinical is None
+    assert found.class_pixels is not None
+    (tmp_path / "class_pixels.csv").unlink()  # as an older version left it
+    assert read_records(tmp_path).class_pixels is None
 
 
 @pytest.mark.parametrize(

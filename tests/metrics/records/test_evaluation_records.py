@@ -203,7 +203,7 @@ def test_files_keep_every_digit(make_pair: Callable[..., Any], tmp_path: Path) -
     write_records(tmp_path / "records" / "trained", records)
     assert_same(read_records(tmp_path / "records" / "trained"), records)
     files = sorted(path.name for path in (tmp_path / "records" / "trained").iterdir())
-    assert files == ["images.csv", "instances.csv", "overlaps.csv"]
+    assert files == ["class_pixels.csv", "images.csv", "instances.csv", "overlaps.csv"]
 
 
 def test_a_full_sized_image_has_the_histogram_counted_by_hand() -> None:

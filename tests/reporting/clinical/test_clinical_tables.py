@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_tables_and_files(
     # One of the rates stands in the table, all in the file.
     assert "per image at 1 |" in markdown
     assert "per image at 0.25 |" not in markdown
-    rows = list(csv.DictReader((tmp_path / "phantom_clinical.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "phantom_intervals.csv").open()))
     by_number = {row["number"]: row for row in rows if row["model"] == "b bad"}
     assert "FROC mask_iou per image at 0.25" in by_number
     assert float(by_number["PQ"]["difference"]) < 0
@@ -135,8 +136,13 @@ def test_the_first_table_is_that_of_the_papers_metrics(
             (other / "records" / "trained" / f"{name}.csv").write_bytes(source.read_bytes())
     overrides = [f"runs={tmp_path / 'runs'}", "comparison.bootstrap_samples=50"]
     tables(compose_config("tables", overrides, tmp_path / "without"))
-    clinical, paper = (tmp_path / each / "phantom.md" for each in ("with", "without"))
-    assert clinical.read_text().startswith(paper.read_text().rstrip("\n"))
+    first = [
+        (tmp_path / each / "phantom.md").read_text().split(f"**phantom, SYNTHETIC: {what}")[0]
+        for each, what in (("with", "cases, lesions and borders"), ("without", "each number"))
+    ]
+    assert first[0] == first[1]
+    assert "mean ± sample standard deviation over folds" in first[0]
+    assert "strata" not in first[1]
     assert (tmp_path / "with" / "phantom.csv").read_bytes() == (
         tmp_path / "without" / "phantom.csv"
     ).read_bytes()
@@ -144,6 +150,7 @@ def test_the_first_table_is_that_of_the_papers_metrics(
         "phantom.csv",
         "phantom.md",
         "phantom.tex",
+        "phantom_intervals.csv",
     ]
 
 
@@ -205,8 +212,58 @@ def test_runs_of_other_metrics_stand_beside_and_are_told(tmp_path: Path) -> None
     write_measured_run(tmp_path / "1", "b", 0, 1, num_folds=3)
     table = table_of(tmp_path)
     models, notes = measure_models(table, COMPARISON)
+    assert [model.label for model in models] == ["a", "b"]
+    assert "b was evaluated without metrics=clinical: it has few of these numbers." in notes
+    assert "breast AUC" in models[0].intervals
+    assert "breast AUC" not in models[1].intervals
+    assert models[1].strata == []
+
+
+MEASUREMENT = {"metrics.max_detections": 100, "metrics.dice_reduction": "pooled"}
+
+
+def test_runs_of_the_papers_metrics_have_intervals_of_their_numbers_and_areas(
+    compose_config: Compose, tmp_path: Path
+) -> None:
+    results = [
+        write_measured_run(tmp_path / "runs" / str(fold), "a", fold, 1, num_folds=3, measurement=MEASUREMENT)
+        for fold in range(3)
+    ]
+    table = table_of(tmp_path / "runs")
+    (model,), notes = measure_models(table, COMPARISON)
+    assert notes == []
+    assert model.undefined == {}
+    threshold = table.models[0].threshold
+    for name, key in (
+        ("PQ", "panoptic_quality"),
+        ("RQ", "recognition_quality"),
+        ("SQ", "segmentation_quality"),
+        ("AP", "average_precision"),
+        ("Dice", "dice"),
+    ):
+        expected = np.mean([result.at(threshold)[key] for result in results])
+        interval = model.intervals[name]
+        assert interval.value == pytest.approx(expected)
+        assert interval.percentile[0] <= interval.value <= interval.percentile[1]
+    curve = np.mean([result.panoptic_quality for result in results], axis=0)
+    area = np.trapezoid(curve, results[0].thresholds) / 0.9
+    assert model.intervals["PQ area over T"].value == pytest.approx(area)
+    assert model.counts == {"images": 18, "patients": 9}
+    overrides = [f"runs={tmp_path / 'runs'}", "comparison.bootstrap_samples=20"]
+    tables(compose_config("tables", overrides, tmp_path / "out"))
+    markdown = (tmp_path / "out" / "phantom.md").read_text()
+    assert "**phantom, SYNTHETIC: each number; mean over folds and 95 % interval, percent**" in markdown
+    for name in ("PQ", "AP", "Dice", "SQ area over T"):
+        assert f"| {name} | " in markdown
+
+
+def test_paper_runs_without_records_are_told(tmp_path: Path) -> None:
+    write_measured_run(tmp_path / "0", "a", 0, 1, num_folds=3, measurement=MEASUREMENT)
+    write_measured_run(tmp_path / "1", "b", 0, 2, num_folds=3, measurement=MEASUREMENT)
+    shutil.rmtree(tmp_path / "1" / "records")
+    models, notes = measure_models(table_of(tmp_path), COMPARISON)
     assert [model.label for model in models] == ["a"]
-    assert notes == ["b was evaluated without metrics=clinical: it has none of these numbers."]
+    assert notes == [f"b has no records of fold 0 ({tmp_path / '1' / 'records' / 'trained'}): no intervals."]
 
 
 def test_runs_of_different_settings_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from report_runs import HOSTILE, SCENES, Runs, images_of, report_settings
+from clinical_runs import SETTINGS
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from report_runs import HOSTILE, SCENES, Runs, described, images_of, report_settings
 
 # One worker of pytest-xdist runs them all, so that one browser is started at a time.
 pytestmark = pytest.mark.xdist_group("browser")
@@ -139,6 +141,32 @@ def test_order_and_filters_change_what_is_seen(page: Path) -> None:
     assert json.loads(category) == ["other.png", f"{HOSTILE}.png", "image9.png"]
     assert json.loads(together) == ["other.png", "image9.png"]
     assert size == "large"
+
+
+def test_a_stratum_can_be_chosen_together_with_the_other_filters(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    settings = ClinicalSettings(**{**SETTINGS, "suspicious": ["benign"]})
+    runs.add("model", 0, described(images_of(SCENES)), clinical=settings)
+    path = tmp_path / "report.html"
+    path.write_text(runs.page(report_settings()))
+    option = "[...document.querySelectorAll('.stratum option')].find((each) => each.text === '{}').value"
+    choose_by_text = (
+        "document.querySelector('.stratum').value = {};"
+        "document.querySelector('.stratum').dispatchEvent(new Event('change', {{bubbles: true}}))"
+    )
+    seen = visit(
+        path,
+        run(choose_by_text.format(option.format("normal")), SHOWN),
+        run(choose_by_text.format(option.format("left")), SHOWN),
+        run(choose("errors", "missed"), SHOWN),
+        run("document.querySelector('.count').textContent"),
+    )
+    assert seen["messages"] == []
+    normal, left, missed, count = seen["values"]
+    assert json.loads(normal) == ["alarm.png", "nothing.png"]
+    assert json.loads(left) == ["other.png", "image9.png", "nothing.png"]
+    assert json.loads(missed) == ["other.png", "image9.png"]
+    assert count == "2 of 6 images"
 
 
 def test_check_boxes_show_and_hide_outlines(page: Path) -> None:

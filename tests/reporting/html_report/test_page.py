@@ -13,13 +13,17 @@ import html5lib
 import numpy as np
 import pytest
 
+from clinical_runs import SETTINGS as CLINICAL_SETTINGS
 from modise_lightning.errors import UserError
+from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.reporting.html_report.page import make_report, render_report
 from report_runs import (
     HOSTILE,
     HOSTILE_ATTRIBUTE,
     NAMES,
     SCENES,
     Runs,
+    described,
     images_of,
     picture,
     random_scenes,
@@ -147,7 +151,8 @@ def test_a_table_of_one_fold_has_the_numbers_of_the_results(runs: Runs, root: El
     (table,) = runs.tables()
     result = next(iter(table.models[0].results.values()))
     index = result.thresholds.index(0.3)
-    (shown,) = with_class(root, "numbers")
+    shown, with_intervals = with_class(root, "numbers")
+    assert "each number; mean over folds and 95 % interval" in text(with_intervals.find("caption"))
     fixed = ["PQ 0.1", "PQ 0.25", "PQ 0.5"]
     columns = [text(each) for each in shown.find("thead").iter("th")]
     assert columns == ["model", "fold", "images", "T", "PQ", "RQ", "SQ", "AP", "Dice", *fixed]
@@ -294,6 +299,53 @@ def test_every_curve_can_be_drawn(tmp_path: Path) -> None:
         "Calibration",
         "Confusion",
     ]
+
+
+CLINICAL = ClinicalSettings(**{**CLINICAL_SETTINGS, "suspicious": [NAMES[1]]})
+
+
+def test_clinical_runs_have_a_second_table_charts_and_strata(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.add("m", 0, described(images_of(SCENES)), clinical=CLINICAL)
+    root = parse(runs.page(report_settings()))
+    tables = with_class(root, "numbers")
+    captions = [text(table.find("caption")) for table in tables]
+    assert "cases, lesions and borders" in captions[1]
+    assert "lesions found at each evaluation's best T" in captions[2]
+    assert "patient AUC" in text(tables[1])
+    alts = [str(next(each.iter("img")).get("alt")) for each in with_class(root, "chart")]
+    assert [alt.split(",")[0] for alt in alts[1:]] == ["ROC of cases", "Lesions found"]
+    (choice,) = with_class(root, "stratum")
+    levels = {
+        group.get("label"): {option.text: option.get("value") for option in group}
+        for group in choice.iter("optgroup")
+    }
+    assert set(levels) == {"findings", "view", "side"}  # all lesions are of one size
+    assert set(levels["view"]) == {"CC", f"MLO {HOSTILE}"}
+    shown = {
+        card.get("data-name"): (card.get("data-strata") or "").split() for card in with_class(root, "card")
+    }
+    assert [name for name, own in shown.items() if levels["view"][f"MLO {HOSTILE}"] in own] == ["image10.png"]
+    normal = {name for name, own in shown.items() if levels["findings"]["normal"] in own}
+    assert normal == {"nothing.png", "alarm.png"}
+
+
+def test_what_clinical_charts_cannot_show_is_told_on_the_page(tmp_path: Path) -> None:
+    """Every image has a lesion of the suspicious class, so that no case is negative."""
+    runs = Runs(tmp_path)
+    scenes = [(f"{index}.png", [(10, 10, 20, 1)], [(12, 10, 20, 1)]) for index in range(3)]
+    runs.add("m", 0, described(images_of(scenes)), clinical=CLINICAL)
+    (table,) = runs.tables()
+    made = make_report(table, report_settings(), runs.predict)
+    assert made.left_out == []
+    assert [chart.title for chart in made.charts][1:] == ["Lesions found, by stratum"]
+    root = parse(render_report(made))
+    assert "roc cannot be drawn: each of 3 cases (breast) has a suspicious lesion" in text(root)
+
+
+def test_runs_of_the_papers_metrics_have_neither(root: Element) -> None:
+    assert not with_class(root, "stratum")
+    assert len(with_class(root, "chart")) == 1
 
 
 def test_equal_runs_give_equal_pages(runs: Runs, page: str) -> None:

@@ -24,7 +24,10 @@ def content() -> dict[str, Any]:
 
 def test_it_has_the_sections_and_groups_runs_by_experiment(content: dict[str, Any]) -> None:
     text = json.dumps(content)
-    for name in ("Test", "By IoU threshold", "Validation", "Predictions", "Training"):
+    for name in (
+        *("Test", "By IoU threshold", "Clinical (metrics=clinical)"),
+        *("Validation", "Predictions", "Training"),
+    ):
         assert f'"{name}"' in text
     (runset,) = content["spec"]["section"]["runSets"]
     assert [key["name"] for key in runset["grouping"]] == ["name.value"]

@@ -6,22 +6,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import lightning
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from modise_lightning.data.loading.loader import TellingCollate, TellingDataset, TellingLoader
+from modise_lightning.data.loading.normals import place_normals
 from modise_lightning.data.loading.sampler import SeededSampler
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
+from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation, Region
 
@@ -48,6 +50,8 @@ class PanopticDataModule(lightning.LightningDataModule):
         pin_memory: bool,
         size_multiple: PositiveInt,
         seed: int,
+        normals: Normals = "none",
+        normal_share: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     ) -> None:
         """Split the dataset.
 
@@ -65,9 +69,13 @@ class PanopticDataModule(lightning.LightningDataModule):
             pin_memory: Load into page-locked memory, for a faster copy to a GPU.
             size_multiple: What the height and width of a batch are padded to multiples of, in pixels.
             seed: Of the order and the augmentation.
+            normals: Which images take part of those that the index marks as normal: ``none``, those of
+                validation and test (``evaluation``), or ``all``. Checkpoints of before do not say: none.
+            normal_share: Of the images of a training epoch, with ``all``.
 
         Raises:
-            UserError: There is no such fold, a split has no images, or the multiple is not one of 32.
+            UserError: There is no such fold, a split has no images, normal ones are wanted and missing, or
+                the multiple is not one of 32.
         """
         super().__init__()
         if size_multiple < 1 or size_multiple % COARSEST_STRIDE:
@@ -85,7 +93,9 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.pin_memory = pin_memory
         self.size_multiple = size_multiple
         self.seed = seed
-        self.indices = self._split(fold, split)
+        self.normals = normals
+        self.normal_share = normal_share
+        self.indices = place_normals(dataset, self._split(fold, split), normals)
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that depend on the categories, the images and their division."""
@@ -95,6 +105,18 @@ class PanopticDataModule(lightning.LightningDataModule):
         }
         described = json.dumps([images, categories_to_config(self.categories)], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+    def num_normals(self, split: Split) -> int:
+        """Count the normal images of a split."""
+        return sum(self.dataset.entries[index].is_normal for index in self.indices[split])
+
+    def describe_normals(self, split: Split) -> str | None:
+        """Say how many images of a split are normal; None for a dataset without any that is marked."""
+        if not any(entry.is_normal for entry in self.dataset.entries):
+            return None
+        if self.normals == "none":
+            return "normal images left out (data.normals=none)"
+        return f"{self.num_normals(split)} of the {split} images normal (data.normals={self.normals})"
 
     def _split(self, fold: int, split: Literal["folds", "official"]) -> dict[str, list[int]]:
         folds = self.dataset.folds
@@ -155,7 +177,14 @@ class PanopticDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches; incomplete ones are left out."""
         dataset = _TrainImages(self.dataset, self.indices["train"], self.train_transform)
-        sampler = SeededSampler(length=len(dataset), seed=self.seed, **self._processes())
+        normals = self.num_normals("train")
+        sampler = SeededSampler(
+            length=len(dataset) - normals,
+            seed=self.seed,
+            others=normals,
+            share=self.normal_share,
+            **self._processes(),
+        )
         if len(sampler) < self.batch_size:
             raise UserError(
                 f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} "

@@ -15,16 +15,30 @@ class SeededSampler(Sampler[tuple[int, int]]):
     processes every one gets the same number of images; the first ones of the order fill up the last round.
     """
 
-    def __init__(self, *, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        length: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        others: int = 0,
+        share: float = 0.0,
+    ) -> None:
         """Set the order's seed and the process's share.
 
         Args:
-            length: Number of images.
+            length: Number of images that every epoch has.
             seed: Of the order and of the images' seeds.
             rank: Index of this process.
             world_size: Number of processes.
+            others: Number of images behind them, of which an epoch has some.
+            share: Part of an epoch's images, in [0, 1), that is drawn from the others: each once before any
+                of them comes again.
         """
         self.length = length
+        self.others = others
+        self.drawn = round(length * share / (1 - share)) if others else 0
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -36,12 +50,17 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         """Number of images that this process gets."""
-        return -(-self.length // self.world_size)
+        return -(-(self.length + self.drawn) // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Give this process's images of the epoch."""
         generator = np.random.default_rng([self.seed, self.epoch])
-        order = np.resize(generator.permutation(self.length), len(self) * self.world_size)
+        order = generator.permutation(self.length + self.drawn)
+        if self.drawn:
+            rounds = [generator.permutation(self.others) for _ in range(-(-self.drawn // self.others))]
+            others = self.length + np.concatenate(rounds)[: self.drawn]
+            order = np.concatenate([np.arange(self.length), others])[order]
+        order = np.resize(order, len(self) * self.world_size)
         seeds = generator.integers(0, 2**62, size=len(order))
         for index, seed in zip(
             order[self.rank :: self.world_size], seeds[self.rank :: self.world_size], strict=True

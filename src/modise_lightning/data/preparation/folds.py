@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -41,3 +41,35 @@ def assign_folds(patient_ids: Sequence[str], strata: Sequence[str], num_folds: i
         for fold, (_, members) in enumerate(splitter.split(placeholder, list(strata), list(patient_ids))):
             folds[members] = fold
     return [int(fold) for fold in folds]
+
+
+def assign_normals(
+    patient_ids: Sequence[str], fold_of_patient: Mapping[str, int], num_folds: int, seed: int
+) -> list[int]:
+    """Assign normal images to folds that images with lesions have made.
+
+    A patient who has lesions too keeps the fold. The others, the one with the most images first, each go
+    where the fewest normal images are, so that no two folds differ by more than a patient has.
+
+    Args:
+        patient_ids: Patient of each normal image.
+        fold_of_patient: Fold of each patient with lesions.
+        num_folds: Number of folds.
+        seed: Of the order among patients with equally many images.
+
+    Returns:
+        Fold in [0, num_folds) of each normal image; a fold is empty where there are too few patients.
+    """
+    images = Counter(patient_ids)
+    counts = [0] * num_folds
+    folds = {}
+    for patient in images:
+        if patient in fold_of_patient:
+            folds[patient] = fold_of_patient[patient]
+            counts[folds[patient]] += images[patient]
+    others = sorted(set(images) - set(folds))
+    order = [others[index] for index in np.random.default_rng(seed).permutation(len(others))]
+    for patient in sorted(order, key=lambda patient: -images[patient]):
+        folds[patient] = counts.index(min(counts))
+        counts[folds[patient]] += images[patient]
+    return [folds[patient] for patient in patient_ids]

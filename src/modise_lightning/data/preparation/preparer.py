@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from modise_lightning.data.preparation.conversion import ConversionTask, ImageConverter, hidden_pixels
-from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.preparation.folds import assign_folds, assign_normals
 from modise_lightning.data.preparation.journal import FinishedImage
 from modise_lightning.data.preparation.parallel import available_cores
 from modise_lightning.data.preparation.report import PreparationReport
@@ -154,6 +154,11 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
     def group_of(self, image: Any) -> object:  # noqa: ANN401 (a source's own image)
         """Give the patient (or study) of a selected image."""
 
+    def is_normal(self, image: Any) -> bool:  # noqa: ANN401
+        """Tell whether a selected image is one that the source calls free of findings."""
+        del image
+        return False
+
     @abstractmethod
     def task(self, image: Any) -> Task:  # noqa: ANN401
         """Give what a worker needs to convert a selected image."""
@@ -196,19 +201,21 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
         selection = self._checked_selection()
         tasks = [self.task(image) for image in selection.images]
         images, problems = self._converter.convert(tasks, self.convert)
-        self._write_index([image.entry for image in images])
-        return self._report(selection, images, problems)
+        report = self._report(selection, images, problems)
+        report.notes.extend(self._write_index([image.entry for image in images]))
+        return report
 
     def _checked_selection(self) -> Selected:
         selection = self.select()
         self._converter.stop_if_strict(selection.problems)
-        if not selection.images:
+        outlined = [image for image in selection.images if not self.is_normal(image)]
+        if not outlined:
             first = f" The first problem: {selection.problems[0]}" if selection.problems else ""
             raise UserError(
                 f"{self.source.name}: '{self.raw}' has no image with a usable "
                 f"{self.source.outlines.removesuffix('s')}.{first}"
             )
-        groups = len({self.group_of(image) for image in selection.images})
+        groups = len({self.group_of(image) for image in outlined})
         if groups < self.num_folds:
             raise UserError(
                 f"data.preparer.num_folds: {groups} {self.source.groups} cannot make {self.num_folds} folds. "
@@ -216,13 +223,14 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
             )
         return selection
 
-    def _write_index(self, entries: Sequence[PreparedEntry]) -> None:
-        labels = [sorted({segment.label for segment in entry.segments}) for entry in entries]
-        frequency = Counter(label for own in labels for label in own)
-        # An image of several classes stands for its rarest one, which is hardest to spread.
-        strata = [self.names[min(own, key=lambda label: frequency[label])] for own in labels]
-        patients = [entry.record.patient_id for entry in entries]
-        folds = assign_folds(patients, strata, self.num_folds, self.fold_seed)
+    def _write_index(self, entries: Sequence[PreparedEntry]) -> list[str]:
+        """Write it, and say which folds have no normal image where others have."""
+        normals = [entry for entry in entries if entry.is_normal]
+        outlined = [entry for entry in entries if not entry.is_normal]
+        folds = self._folds(outlined)
+        fold_of_patient = {entry.record.patient_id: fold for entry, fold in zip(outlined, folds, strict=True)}
+        patients = [entry.record.patient_id for entry in normals]
+        of_normals = assign_normals(patients, fold_of_patient, self.num_folds, self.fold_seed)
         info = {
             "name": self.source.name,
             "synthetic": False,
@@ -232,8 +240,20 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
             "url": self.source.url,
             **self.info(),
             "labels": self.labels,
+            **({"normal_images": len(normals)} if normals else {}),
         }
-        write_index(self.folder, info, self._categories, entries, folds, self.fold_seed)
+        folds += of_normals
+        write_index(self.folder, info, self._categories, [*outlined, *normals], folds, self.fold_seed)
+        without = sorted(set(range(self.num_folds)) - set(of_normals)) if normals else []
+        return [f"Fold {fold} has no normal image: there are too few." for fold in without]
+
+    def _folds(self, entries: Sequence[PreparedEntry]) -> list[int]:
+        labels = [sorted({segment.label for segment in entry.segments}) for entry in entries]
+        frequency = Counter(label for own in labels for label in own)
+        # An image of several classes stands for its rarest one, which is hardest to spread.
+        strata = [self.names[min(own, key=lambda label: frequency[label])] for own in labels]
+        patients = [entry.record.patient_id for entry in entries]
+        return assign_folds(patients, strata, self.num_folds, self.fold_seed)
 
     def _report(
         self, selection: Selected, images: Sequence[FinishedImage] | None, problems: Sequence[str]
@@ -247,6 +267,7 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
             entries, hidden = [image.entry for image in images], [image.hidden for image in images]
             counts |= {
                 "images prepared": len(images),
+                **_count_normals(entries),
                 f"{source.groups} prepared": len({entry.record.patient_id for entry in entries}),
                 f"{source.segments} prepared": sum(len(entry.segments) for entry in entries),
                 f"{source.segments} partly hidden by smaller ones": sum(map(len, hidden)),
@@ -263,3 +284,9 @@ class DownloadPreparer(ABC, Generic[Selected, Task]):
             problems += [problem for image in images for problem in image.problems]
             notes += [note for image in images for note in image.notes]
         return PreparationReport(source.name, False, str(self.folder), counts, problems, notes, tables)
+
+
+def _count_normals(entries: Sequence[PreparedEntry]) -> dict[str, int]:
+    """Count normal images for the report; nothing where there are none."""
+    number = sum(entry.is_normal for entry in entries)
+    return {"normal images prepared": number} if number else {}

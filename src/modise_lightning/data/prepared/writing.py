@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,6 +26,8 @@ PANOPTIC_FOLDER = "panoptic"
 # Of an image; COCO's have up to about a hundred. Training keeps a mask of each of them.
 MAXIMUM_SEGMENTS = 1000
 MAXIMUM_SEGMENT_ID = 2**24 - 1  # three bytes in a COCO id map
+# Where images without findings are: nowhere; in validation and test; in training too.
+Normals = Literal["none", "evaluation", "all"]
 _IMAGE_KEYS = {"id", "file_name", "width", "height", "patient_id"}
 # Two to three times as fast as OpenCV's default filters, and smaller, on id maps and on noisy images.
 _PNG_OPTIONS = [
@@ -66,6 +68,11 @@ class PreparedEntry:
     record: ImageRecord
     segments: tuple[PreparedSegment, ...]
     attributes: Mapping[str, str | int | float]
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the source calls the image free of findings, and no segment contradicts it."""
+        return not self.segments and self.attributes.get("normal") == 1
 
 
 def write_entry(

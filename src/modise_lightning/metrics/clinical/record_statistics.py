@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.clinical.cases import case_keys, collect_cases, patients_of
 from modise_lightning.metrics.clinical.lesion_statistics import lesion_statistics
+from modise_lightning.metrics.clinical.strata import is_normal
 from modise_lightning.metrics.curves.detections import Detections
 from modise_lightning.metrics.patients.rankings import (
     FoundTargets,
@@ -22,6 +23,7 @@ from modise_lightning.metrics.patients.rankings import (
     positions_in,
 )
 from modise_lightning.metrics.patients.statistics import (
+    AreasOverThresholds,
     PatientStatistic,
     RatioOfSums,
     SegmentCounts,
@@ -48,18 +50,20 @@ class Measurement:
         isthing: Whether each class's instances are told apart.
         threshold: IoU threshold of PQ, AP and the borders.
         matching: How segments are matched below an IoU of 0.5; see ``matching.match``.
-        max_detections: Detections of an image and class that count, by score.
-        dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``.
-        clinical: Settings of ``metrics=clinical``; None for PQ and AP only.
+        max_detections: Detections of an image and class that count, by score; None where it is not known.
+        dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``; None likewise.
+        clinical: Settings of ``metrics=clinical``; None for PQ, AP and Dice only.
+        thresholds: IoU thresholds of the areas under curves over them; with fewer than two there are none.
     """
 
     category_names: Sequence[str]
     isthing: Sequence[bool]
     threshold: float
     matching: Matching
-    max_detections: int
-    dice_reduction: Literal["pooled", "by_image"]
+    max_detections: int | None
+    dice_reduction: Literal["pooled", "by_image"] | None
     clinical: ClinicalSettings | None = None
+    thresholds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,23 @@ def fold_statistics(records: EvaluationRecords, how: Measurement) -> FoldStatist
     images = describe_images(records.images, records.clinical)
     of_image = patients_of(images)
     built = FoldStatistics({}, {}, {})
-    built.statistics["segments"] = _segment_counts(records, of_image, how)
-    built.why_undefined["segments"] = "no class occurs, neither in truth nor in prediction"
-    built.statistics["instances"] = _instances(records, of_image, how)
-    built.why_undefined["instances"] = "no class has a true instance"
-    if records.clinical is None:
-        for group in ("Dice", "borders"):
-            built.missing[group] = "the records do not hold it: evaluate with metrics=clinical"
+    _add_segments(built, records, of_image, how)
+    if how.max_detections is None:
+        built.missing["AP"] = "the results are of an older version and do not say metrics.max_detections"
     else:
-        built.statistics["Dice"] = _dice(records.clinical.class_pixels, images, of_image, how)
+        built.statistics["instances"] = _instances(records, of_image, how)
+        built.why_undefined["instances"] = "no class has a true instance"
+    if how.dice_reduction is None:
+        built.missing["Dice"] = "the results are of an older version and do not say metrics.dice_reduction"
+    elif records.class_pixels is None:
+        built.missing["Dice"] = "the records are of an older version, without its pixels: evaluate again"
+    else:
+        built.statistics["Dice"] = _dice(records.class_pixels, images, of_image, how)
         built.why_undefined["Dice"] = "no class occurs, neither in truth nor in prediction"
+    if records.clinical is None:
+        if how.clinical is not None:
+            built.missing["borders"] = "the records do not hold them: evaluate with metrics=clinical"
+    else:
         lesions, missing = lesion_statistics(
             records, of_image, how.category_names, how.threshold, how.matching
         )
@@ -115,32 +126,28 @@ def fold_statistics(records: EvaluationRecords, how: Measurement) -> FoldStatist
     return built
 
 
-def is_normal(images: Sequence[ImageRecord], num_truth: Sequence[int]) -> NDArray[np.bool_]:
-    """Say which images are normal: as the source says, else those without a true segment."""
-    return np.array(
-        [
-            not number if image.normal is None else image.normal
-            for image, number in zip(images, num_truth, strict=True)
-        ],
-        dtype=np.bool_,
-    )
-
-
-def _segment_counts(records: EvaluationRecords, of_image: Sequence[str], how: Measurement) -> SegmentCounts:
+def _add_segments(
+    built: FoldStatistics, records: EvaluationRecords, of_image: Sequence[str], how: Measurement
+) -> None:
+    """Add PQ, RQ and SQ at the threshold, and the areas under their curves."""
     by_image = count_recorded_images(
         records.instances,
         records.overlaps,
         image_ids=records.images["image_id"].tolist(),
         category_names=how.category_names,
-        thresholds=[how.threshold],
+        thresholds=[how.threshold, *how.thresholds],
         matching=how.matching,
     )
-    counts = [
-        [*(getattr(each, name)[0].tolist() for name in _COUNTS), each.iou_sum[0].tolist()]
-        for each in by_image
-    ]
-    rows = np.array(counts, dtype=np.float64).reshape(len(by_image), 4, len(how.category_names))
-    return SegmentCounts(*sum_by_patient(of_image, rows))
+    rows = np.zeros((len(by_image), 1 + len(how.thresholds), 4, len(how.category_names)))
+    for row, each in zip(rows, by_image, strict=True):
+        for position, name in enumerate((*_COUNTS, "iou_sum")):
+            row[:, position] = getattr(each, name).numpy()
+    patients, counts = sum_by_patient(of_image, rows)
+    built.statistics["segments"] = SegmentCounts(patients, counts[:, 0])
+    built.why_undefined["segments"] = "no class occurs, neither in truth nor in prediction"
+    if len(how.thresholds) > 1:
+        built.statistics["areas"] = AreasOverThresholds(patients, tuple(how.thresholds), counts[:, 1:])
+        built.why_undefined["areas"] = built.why_undefined["segments"]
 
 
 def _instances(records: EvaluationRecords, of_image: Sequence[str], how: Measurement) -> RankedInstances:
@@ -280,6 +287,7 @@ def _case_of_image(images: Sequence[ImageRecord], level: CaseLevel) -> Positions
 
 
 def _detections(records: EvaluationRecords, how: Measurement, rule: HitRule) -> Detections:
+    assert how.max_detections is not None
     return Detections.of(
         records,
         category_names=how.category_names,

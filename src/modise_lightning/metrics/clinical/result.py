@@ -11,8 +11,8 @@ import numpy as np
 
 from modise_lightning.metrics.clinical.cases import patients_of
 from modise_lightning.metrics.clinical.lesion_statistics import matched_lesions, unit_of_distances
-from modise_lightning.metrics.clinical.record_statistics import Measurement, fold_statistics, is_normal
-from modise_lightning.metrics.clinical.strata import Stratum, stratify
+from modise_lightning.metrics.clinical.record_statistics import Measurement, fold_statistics
+from modise_lightning.metrics.clinical.strata import Stratum, is_normal, stratify
 from modise_lightning.metrics.patients.statistics import measure_once
 from modise_lightning.metrics.records.clinical_records import describe_images
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
@@ -64,6 +64,8 @@ def measure_clinical(
         curves: Means over the classes at each of them, by name (PQ, RQ, SQ).
     """
     assert how.clinical is not None
+    assert how.max_detections is not None
+    assert how.dice_reduction is not None
     images = describe_images(records.images, records.clinical)
     fold = fold_statistics(records, how)
     values: dict[str, float] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from modise_lightning.metrics.records.clinical_records import describe_images
@@ -91,15 +92,13 @@ def stratify(
     own = [image_of[image_id] for image_id in lesions["image_id"].tolist()]
     keys: dict[str, list[str]] = {"all": ["all"] * len(lesions), "class": lesions["category"].tolist()}
     missing: dict[str, str] = {}
-    area = lesions["area"].to_numpy(np.float64)
     if records.clinical is None:
         missing["size"] = "the records do not say how large images are: evaluate with metrics=clinical"
-    elif all(image.spacing_mm is not None for image in images):
-        pixel = np.array([float(np.prod(image.spacing_mm or (1, 1))) for image in own])
-        keys["size (mm)"] = _bins(2 * np.sqrt(area * pixel / np.pi), size_edges_mm)
     else:
-        side = np.array([max(image.height, image.width) for image in own], dtype=np.float64)
-        keys["size (share of the image)"] = _bins(2 * np.sqrt(area / np.pi) / side, size_edges_share)
+        has_spacing = all(image.spacing_mm is not None for image in images)
+        keys |= _sizes(
+            lesions["area"].to_numpy(np.float64), own, has_spacing, size_edges_mm, size_edges_share
+        )
     for by, read in _OF_IMAGE.items():
         if all(read(image) is None for image in images):
             missing[by] = f"no image says its {by}"
@@ -112,6 +111,60 @@ def stratify(
             total = float(rows["iou"][found].sum())
             strata.append(Stratum(by, str(level), len(rows), int(found.sum()), total))
     return strata, missing
+
+
+def strata_of_images(
+    records: EvaluationRecords, *, size_edges_mm: Sequence[float], size_edges_share: Sequence[float]
+) -> dict[int, list[tuple[str, str]]]:
+    """Give the strata of each image, as kind and level: its own, and the sizes and classes of its lesions.
+
+    Args:
+        records: Of an evaluation, with clinical ones.
+        size_edges_mm: See ``stratify``.
+        size_edges_share: See ``stratify``.
+
+    Returns:
+        By ``image_id``; what no image says is left out.
+    """
+    images = describe_images(records.images, records.clinical)
+    normal = is_normal(images, records.images["num_truth"].tolist())
+    strata = {
+        image.image_id: {("findings", "normal" if none else "not normal"): None}
+        for image, none in zip(images, normal.tolist(), strict=True)
+    }
+    segments = records.instances
+    lesions = segments[segments["source"] == "truth"]
+    image_of = {image.image_id: image for image in images}
+    own = [image_of[image_id] for image_id in lesions["image_id"].tolist()]
+    has_spacing = all(image.spacing_mm is not None for image in images)
+    area = lesions["area"].to_numpy(np.float64)
+    for by, levels in _sizes(area, own, has_spacing, size_edges_mm, size_edges_share).items():
+        for image, level in zip(own, levels, strict=True):
+            strata[image.image_id][by, level] = None
+    for by, read in _OF_IMAGE.items():
+        if any(read(image) is not None for image in images):
+            for image in images:
+                strata[image.image_id][by, read(image) or _NOT_SAID] = None
+    return {image_id: list(own) for image_id, own in strata.items()}
+
+
+def sort_strata(strata: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Give the levels of each kind in order, sizes by their numbers."""
+    levels: dict[str, list[str]] = {}
+    for by, level in dict.fromkeys(strata):
+        levels.setdefault(by, []).append(level)
+    return {by: sorted(own, key=_order) for by, own in levels.items()}
+
+
+def is_normal(images: Sequence[ImageRecord], num_truth: Sequence[int]) -> NDArray[np.bool_]:
+    """Say which images are normal: as the source says, else those without a true segment."""
+    return np.array(
+        [
+            not number if image.normal is None else image.normal
+            for image, number in zip(images, num_truth, strict=True)
+        ],
+        dtype=np.bool_,
+    )
 
 
 def pool_strata(folds: Sequence[Sequence[Stratum]]) -> list[Stratum]:
@@ -149,6 +202,22 @@ def _lesions(records: EvaluationRecords, threshold: float) -> pd.DataFrame:
     joined = truths.merge(best, on=["image_id", "index"], how="left")
     joined["iou"] = joined["iou"].fillna(0.0)
     return joined
+
+
+def _sizes(
+    area: NDArray[np.float64],
+    of_lesion: Sequence[ImageRecord],
+    has_spacing: bool,
+    edges_mm: Sequence[float],
+    edges_share: Sequence[float],
+) -> dict[str, list[str]]:
+    """Name the bin of each lesion's equivalent diameter, in millimetres or as a share of the image."""
+    diameter = 2 * np.sqrt(area / np.pi)
+    if has_spacing:
+        pixel = np.array([float(np.prod(image.spacing_mm or (1, 1))) for image in of_lesion])
+        return {"size (mm)": _bins(diameter * np.sqrt(pixel), edges_mm)}
+    side = np.array([max(image.height, image.width) for image in of_lesion], dtype=np.float64)
+    return {"size (share of the image)": _bins(diameter / side, edges_share)}
 
 
 def _bins(values: np.ndarray, edges: Sequence[float]) -> list[str]:

@@ -105,6 +105,35 @@ class SegmentCounts:
         return SegmentCounts(self.patients + other.patients, np.concatenate([self.counts, other.counts]))
 
 
+@dataclass(frozen=True)
+class AreasOverThresholds:
+    """Areas under the curves of PQ, RQ and SQ over the IoU threshold, by trapezoids, divided by its range.
+
+    Attributes:
+        patients: P names, sorted.
+        thresholds: T of them, rising, at least two.
+        counts: (P, T, 4, K) as in ``SegmentCounts``, at each threshold.
+    """
+
+    patients: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    counts: Values
+
+    def measure(self, weights: Values) -> dict[str, Values]:
+        """Give the areas of each class that occurs."""
+        width = self.thresholds[-1] - self.thresholds[0]
+        curves = quality_by_class(np.tensordot(weights, self.counts, 1))
+        return {
+            f"{name} area over T": np.asarray(np.trapezoid(values, self.thresholds, axis=1)) / width
+            for name, values in curves.items()
+        }
+
+    def beside(self, other: AreasOverThresholds) -> AreasOverThresholds:
+        """Put another model's counts behind these."""
+        counts = np.concatenate([self.counts, other.counts])
+        return AreasOverThresholds(self.patients + other.patients, self.thresholds, counts)
+
+
 def quality_by_class(counts: Values) -> dict[str, Values]:
     """Give RQ, SQ and PQ (Kirillov et al. 2019, eq. 2) of counts (..., 4, K); NaN where nothing occurs."""
     matched, false_positives, false_negatives, iou_sum = np.moveaxis(counts, -2, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +28,11 @@ class ClinicalImage:
     """Rows of an image, without its id and with class indices for names; see ``ClinicalRecords``.
 
     Attributes:
-        class_pixels: Class, intersection, size.
         localisations: Predicted index, true index, box IoU, whether the centre is inside.
         boundaries: Predicted index, true index, surface Dice, Hausdorff and average distance, boundary IoU,
             unit.
     """
 
-    class_pixels: list[tuple[int, int, int]]
     localisations: list[tuple[int, int, float, int]]
     boundaries: list[tuple[int, int, float, float, float, float, str]]
 
@@ -45,8 +42,6 @@ def measure_clinically(
     prediction: Prediction,
     target: PanopticSegmentation,
     overlaps: SegmentOverlaps,
-    intersections: Sequence[int],
-    sizes: Sequence[int],
     *,
     settings: ClinicalSettings,
 ) -> ClinicalImage:
@@ -57,17 +52,10 @@ def measure_clinically(
         prediction: Its prediction.
         target: Its truth, of the same size.
         overlaps: Of its panoptic with its true segments.
-        intersections: Of each class, pixels that truth and semantic prediction share.
-        sizes: Of each class, pixels of both added up.
         settings: Tolerances and widths.
     """
     true_ids = target.segment_ids.cpu().numpy()
     return ClinicalImage(
-        class_pixels=[
-            (label, both, size)
-            for label, (both, size) in enumerate(zip(intersections, sizes, strict=True))
-            if size
-        ],
         localisations=_localisations(prediction.instances, target, true_ids),
         boundaries=_boundaries(image, prediction.panoptic, target, true_ids, overlaps, settings),
     )

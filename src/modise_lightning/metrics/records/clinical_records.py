@@ -38,7 +38,6 @@ _COLUMNS: Mapping[str, Columns] = {
         "fold": "optional count",
         "normal": "text",
     },
-    "class_pixels": {"image_id": "count", "category": "text", "intersection": "count", "size": "count"},
     "localisations": {
         "image_id": "count",
         "predicted_index": "count",
@@ -59,13 +58,11 @@ _COLUMNS: Mapping[str, Columns] = {
 }
 _CHOICES = {
     "image_descriptions": {"laterality": {"", "left", "right"}, "normal": {"", "yes", "no"}},
-    "class_pixels": {},
     "localisations": {},
     "boundaries": {"unit": {"mm", "pixels"}},
 }
 _KEYS = {
     "image_descriptions": ["image_id"],
-    "class_pixels": ["image_id", "category"],
     "localisations": ["image_id", "predicted_index", "true_index"],
     "boundaries": ["image_id", "predicted_index", "true_index"],
 }
@@ -80,8 +77,6 @@ class ClinicalRecords:
     Attributes:
         image_descriptions: A row an image: what its source says of it (``ImageRecord``); empty where it does
             not say.
-        class_pixels: A row an image and class that occurs in it: ``intersection``, the pixels that truth and
-            semantic prediction share, and ``size``, those of both added up.
         localisations: A row an instance and a true segment whose boxes overlap, whatever their classes:
             ``box_iou`` in (0, 1], and ``centre_inside``, 1 where the instance's centre of mass lies on the
             true segment. Void pixels are cut out of the instance.
@@ -91,7 +86,6 @@ class ClinicalRecords:
     """
 
     image_descriptions: pd.DataFrame
-    class_pixels: pd.DataFrame
     localisations: pd.DataFrame
     boundaries: pd.DataFrame
 
@@ -199,8 +193,6 @@ def read_clinical_records(
         tables[name] = table
     path, inside = folder / "localisations.csv", tables["localisations"]["centre_inside"]
     check(path, inside, inside <= 1, "0 or 1")
-    path, shared = folder / "class_pixels.csv", tables["class_pixels"]["intersection"]
-    check(path, shared, 2 * shared <= tables["class_pixels"]["size"], "at most half the size")
     described = tables["image_descriptions"][["image_id"]]
     check_known(folder / "images.csv", images[["image_id"]], described, "image_descriptions.csv")
     return ClinicalRecords(**tables)

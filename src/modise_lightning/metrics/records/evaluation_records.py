@@ -63,6 +63,12 @@ OVERLAP_COLUMNS: Columns = {
     "true_index": "count",
     "iou": "fraction",
 }
+PIXEL_COLUMNS: Columns = {
+    "image_id": "count",
+    "category": "text",
+    "intersection": "count",
+    "size": "count",
+}
 _CHOICES = {
     "images": {},
     "instances": {"source": {"truth", "instance", "panoptic"}},
@@ -88,6 +94,8 @@ class EvaluationRecords:
         overlaps: A row a predicted and a true segment with a common pixel, whatever their classes:
             ``image_id``, ``source`` (``instance`` or ``panoptic``), ``predicted_index``, ``true_index`` and
             ``iou`` in (0, 1].
+        class_pixels: A row an image and class that occurs in it: ``intersection``, the pixels that truth and
+            semantic prediction share, and ``size``, those of both added up; None of an older version.
         clinical: What else ``metrics=clinical`` keeps; None of an evaluation with other metrics, and of an
             older version.
     """
@@ -95,14 +103,16 @@ class EvaluationRecords:
     images: pd.DataFrame
     instances: pd.DataFrame
     overlaps: pd.DataFrame
+    class_pixels: pd.DataFrame | None = None
     clinical: ClinicalRecords | None = None
 
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "instances": INSTANCE_COLUMNS, "overlaps": OVERLAP_COLUMNS}
+_PIXELS = "class_pixels"
 
 
 def make_table(
-    name: Literal["images", "instances", "overlaps"], rows: list[tuple[object, ...]]
+    name: Literal["images", "instances", "overlaps", "class_pixels"], rows: list[tuple[object, ...]]
 ) -> pd.DataFrame:
     """Make one of the tables with its columns and their types.
 
@@ -110,11 +120,11 @@ def make_table(
         name: Which table.
         rows: Values in the order of the columns.
     """
-    return make_rows(_COLUMNS[name], rows)
+    return make_rows(PIXEL_COLUMNS if name == _PIXELS else _COLUMNS[name], rows)
 
 
 def write_records(folder: Path, records: EvaluationRecords) -> None:
-    """Write ``images.csv``, ``instances.csv`` and ``overlaps.csv``, and the clinical ones if there are any.
+    """Write ``images.csv``, ``instances.csv``, ``overlaps.csv``, and what else there is.
 
     Args:
         folder: Made if it is missing.
@@ -122,6 +132,8 @@ def write_records(folder: Path, records: EvaluationRecords) -> None:
     """
     for name, columns in _COLUMNS.items():
         write_table(folder / f"{name}.csv", getattr(records, name), columns)
+    if records.class_pixels is not None:
+        write_table(folder / f"{_PIXELS}.csv", records.class_pixels, PIXEL_COLUMNS)
     if records.clinical is not None:
         write_clinical_records(folder, records.clinical)
 
@@ -148,4 +160,16 @@ def read_records(folder: Path) -> EvaluationRecords:
     true = overlaps[["image_id", "true_index"]].assign(source="truth")[["image_id", "source", "true_index"]]
     check_known(folder / "overlaps.csv", predicted, known, "instances.csv")
     check_known(folder / "overlaps.csv", true, known, "instances.csv")
-    return EvaluationRecords(images, instances, overlaps, read_clinical_records(folder, images, instances))
+    clinical = read_clinical_records(folder, images, instances)
+    return EvaluationRecords(images, instances, overlaps, _read_pixels(folder, images), clinical)
+
+
+def _read_pixels(folder: Path, images: pd.DataFrame) -> pd.DataFrame | None:
+    path = folder / f"{_PIXELS}.csv"
+    if not path.exists():
+        return None
+    pixels = read_table(path, PIXEL_COLUMNS, {})
+    check_unique(path, pixels, ["image_id", "category"])
+    check_known(path, pixels[["image_id"]], images[["image_id"]], "images.csv")
+    check(path, pixels["intersection"], 2 * pixels["intersection"] <= pixels["size"], "at most half the size")
+    return pixels

@@ -66,6 +66,7 @@ class RecordedImage:
         segments: Those with pixels.
         overlaps: Of predicted with true segments.
         dice: Mean over the classes that occur in the image, in truth or prediction; NaN when none does.
+        class_pixels: Class, intersection and size of each class that occurs in it, see ``EvaluationRecords``.
         clinical: What ``metrics=clinical`` keeps beside; None with other metrics.
     """
 
@@ -73,6 +74,7 @@ class RecordedImage:
     segments: list[RecordedSegment]
     overlaps: list[RecordedOverlap]
     dice: float
+    class_pixels: list[tuple[int, int, int]]
     clinical: ClinicalImage | None = None
 
 
@@ -120,12 +122,15 @@ def record_image(
         ],
         overlaps=[*_overlaps("instance", instances), *_overlaps("panoptic", panoptic)],
         dice=float((2 * both.double() / sizes).nanmean()),
+        class_pixels=[
+            (label, shared, size)
+            for label, (shared, size) in enumerate(zip(both.tolist(), sizes.tolist(), strict=True))
+            if size
+        ],
         clinical=(
             None
             if clinical is None
-            else measure_clinically(
-                image, prediction, target, panoptic, both.tolist(), sizes.tolist(), settings=clinical
-            )
+            else measure_clinically(image, prediction, target, panoptic, settings=clinical)
         ),
     )
 

@@ -88,18 +88,20 @@ class EvaluationRecorder:
             for recorded, count in zip(images, counts, strict=True)
         ]
         clinical = None if self.clinical is None else self._clinical_records(images)
-        return EvaluationRecords(make_table("images", rows), instances, overlaps, clinical)
+        pixels: list[tuple[object, ...]] = [
+            (each.image.image_id, self.category_names[label], shared, size)
+            for each in images
+            for label, shared, size in each.class_pixels
+        ]
+        return EvaluationRecords(
+            make_table("images", rows), instances, overlaps, make_table("class_pixels", pixels), clinical
+        )
 
     def _clinical_records(self, images: Sequence[RecordedImage]) -> ClinicalRecords:
         measured = [(each.image, each.clinical) for each in images if each.clinical is not None]
         return ClinicalRecords.of_rows(
             {
                 "image_descriptions": [description_row(image) for image, _ in measured],
-                "class_pixels": [
-                    (image.image_id, self.category_names[label], shared, size)
-                    for image, clinical in measured
-                    for label, shared, size in clinical.class_pixels
-                ],
                 "localisations": [
                     (image.image_id, *row) for image, clinical in measured for row in clinical.localisations
                 ],

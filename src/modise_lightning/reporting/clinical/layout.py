@@ -35,11 +35,12 @@ def clinical_tables(
     tables = [_numbers(table, models, notes, confidence)]
     if any(model.differences for model in models):
         tables.append(_differences(models, confidence))
-    tables.append(_strata(table, models, confidence))
+    if any(model.strata for model in models):
+        tables.append(_strata(table, models, confidence))
     return tables
 
 
-def clinical_csv(table: DatasetTable, models: Sequence[ClinicalModel]) -> str:
+def intervals_csv(table: DatasetTable, models: Sequence[ClinicalModel]) -> str:
     """Write every number, a line a model and number; distances in their unit, all others as fractions."""
     head = [
         "dataset",
@@ -129,16 +130,22 @@ def _numbers(
     if more > 0:
         reasons = [*reasons[:_MOST_REASONS], f"{more} more reasons stand in the CSV file."]
     synthetic = ", SYNTHETIC" if table.synthetic else ""
+    clinical = any(model.strata or "lesions" in model.counts for model in models)
+    what = "cases, lesions and borders" if clinical else "each number"
     return TextTable(
-        title=f"{table.dataset}{synthetic}: cases, lesions and borders; mean over folds and "
-        f"{100 * confidence:g} % interval, percent",
+        title=f"{table.dataset}{synthetic}: {what}; mean over folds and {100 * confidence:g} % interval, "
+        "percent",
         columns=["number", *(model.label for model in models)],
         lines=lines,
         notes=[
             f"Evaluated: {counts} ({models[0].label}, all its folds).",
             "Intervals: bootstrap over the test patients, stratified by fold, BCa (percentile where BCa is "
-            "undefined, *), with the trainings as they are. Distances are in millimetres or pixels. Every "
-            "other rate and rule stands in the CSV file.",
+            "undefined, *), with the trainings as they are."
+            + (
+                " Distances are in millimetres or pixels. Every other rate and rule stands in the CSV file."
+                if clinical
+                else ""
+            ),
             *notes,
             *reasons,
         ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast, get_args
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,9 +16,11 @@ from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.patients.statistics import measure_once
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
 from modise_lightning.reporting.cross_validation.table import DatasetTable
+from modise_lightning.reporting.results import Setting
 
 _SETTINGS = TypeAdapter(ClinicalSettings)
 
@@ -73,35 +77,68 @@ def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
     """Build the statistics of a fold from its records, as its results were measured.
 
     Args:
-        row: A model with clinical results.
+        row: A model; without clinical results there are the numbers of ``metrics=paper``.
         fold: One of its folds.
 
     Raises:
         UserError: Records or settings are damaged.
     """
-    run, clinical = row.runs[fold], result_of(row, fold)
-    records = read_records(run.folder / "records" / row.model.replace(" ", "_"))
+    run, result = row.runs[fold], row.results[fold]
+    records = read_records(records_folder(row, fold))
     if run.identity.matching not in get_args(Matching):
         raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")
-    try:
-        settings = _SETTINGS.validate_python(clinical.settings)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(
-            f"{run.folder}: results: clinical.settings.{where}: {error.errors()[0]['msg']}."
-        ) from error
-    return fold_statistics(
-        records,
-        Measurement(
-            category_names=run.results[row.model].category_names,
+    how = Measurement(
+        category_names=result.category_names,
+        isthing=_isthing(result),
+        threshold=row.threshold,
+        matching=cast(Matching, run.identity.matching),
+        max_detections=_max_detections(run.identity.measurement),
+        dice_reduction=_dice_reduction(run.identity.measurement),
+        thresholds=result.thresholds,
+    )
+    clinical = result.clinical
+    if clinical is not None:
+        try:
+            settings = _SETTINGS.validate_python(clinical.settings)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise UserError(
+                f"{run.folder}: results: clinical.settings.{where}: {error.errors()[0]['msg']}."
+            ) from error
+        how = replace(
+            how,
             isthing=clinical.isthing,
-            threshold=row.threshold,
-            matching=cast(Matching, run.identity.matching),
             max_detections=clinical.max_detections,
             dice_reduction=clinical.dice_reduction,
             clinical=settings,
-        ),
-    )
+        )
+    return fold_statistics(records, how)
+
+
+def records_folder(row: ModelFolds, fold: int) -> Path:
+    """Give the folder of a fold's records; it may be missing."""
+    return row.runs[fold].folder / "records" / row.model.replace(" ", "_")
+
+
+def _isthing(result: EvaluationResult) -> list[bool]:
+    """Tell the classes with AP, which only classes have whose instances are told apart."""
+    curves = result.average_precision_by_category
+    return [not all(map(math.isnan, curves[name])) for name in result.category_names]
+
+
+def _dice_reduction(measurement: Mapping[str, Setting]) -> Literal["pooled", "by_image"] | None:
+    match measurement.get("metrics.dice_reduction"):
+        case "pooled":
+            return "pooled"
+        case "by_image":
+            return "by_image"
+        case _:
+            return None
+
+
+def _max_detections(measurement: Mapping[str, Setting]) -> int | None:
+    number = measurement.get("metrics.max_detections")
+    return number if isinstance(number, int) and number > 0 else None
 
 
 def check_values(row: ModelFolds, own: Mapping[int, FoldStatistics]) -> None:

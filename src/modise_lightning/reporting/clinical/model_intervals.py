@@ -1,4 +1,7 @@
-"""Every number of every model with its interval over patients, and its difference from the reference."""
+"""Every number of every model with its interval over patients, and its difference from the reference.
+
+Runs of ``metrics=paper`` have PQ, RQ, SQ, their areas over T, AP and Dice; those of ``metrics=clinical`` all.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics
+from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.clinical.strata import Stratum, pool_strata
 from modise_lightning.metrics.patients.resampling import Interval, bootstrap_intervals, holm, permutation_test
 from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
@@ -14,10 +18,12 @@ from modise_lightning.reporting.clinical.model_folds import (
     check_settings,
     check_values,
     read_statistics,
+    records_folder,
     result_of,
     with_clinical_results,
 )
 from modise_lightning.reporting.cross_validation.comparison import choose_reference
+from modise_lightning.reporting.cross_validation.models import ModelFolds
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 
@@ -39,7 +45,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ClinicalModel:
-    """A model's clinical numbers.
+    """A model's numbers.
 
     Attributes:
         label: In the tables.
@@ -61,33 +67,36 @@ class ClinicalModel:
 def measure_models(
     table: DatasetTable, comparison: ComparisonSettings
 ) -> tuple[list[ClinicalModel], list[str]]:
-    """Measure the models whose runs were evaluated with ``metrics=clinical``.
+    """Measure the models whose runs have records.
 
     Args:
         table: Of one dataset.
         comparison: Resamples, confidence and reference.
 
     Returns:
-        Models, none where no run is clinical; and what a reader must know, a sentence each.
+        Models, none where no run has records; and what a reader must know, a sentence each.
 
     Raises:
-        UserError: Runs were measured with different settings, or records are missing or contradict results.
+        UserError: Runs were measured with different settings, or records contradict results.
     """
     clinical = with_clinical_results(table)
-    if not clinical:
+    if clinical:
+        check_settings(clinical)
+    rows, notes = _with_records(table.models)
+    if not rows:
         return [], []
-    check_settings(clinical)
-    notes = [
-        f"{row.label} was evaluated without metrics=clinical: it has none of these numbers."
-        for row in table.models
-        if row not in clinical
-    ]
-    folds = {row.label: {fold: read_statistics(row, fold) for fold in row.runs} for row in clinical}
+    if clinical:
+        notes += [
+            f"{row.label} was evaluated without metrics=clinical: it has few of these numbers."
+            for row in rows
+            if row not in clinical
+        ]
+    folds = {row.label: {fold: read_statistics(row, fold) for fold in row.runs} for row in rows}
     reference = choose_reference(table.models, comparison.reference)
-    if reference not in clinical:
-        reference = clinical[0]
+    if reference not in rows:
+        reference = rows[0]
     models = []
-    for row in clinical:
+    for row in rows:
         own = folds[row.label]
         check_values(row, own)
         differences: dict[str, Difference] = {}
@@ -100,8 +109,7 @@ def measure_models(
                 notes.append(
                     f"{row.label} against {reference.label}: only one of them has fold {numbers}; left out."
                 )
-        results = [result_of(row, fold) for fold in row.runs]
-        counts = {name: sum(each.counts[name] for each in results) for name in results[0].counts}
+        results = [result_of(row, fold) for fold in row.runs] if row in clinical else []
         models.append(
             ClinicalModel(
                 label=row.label,
@@ -109,12 +117,41 @@ def measure_models(
                 differences=differences,
                 undefined=_undefined(own),
                 strata=pool_strata([each.strata for each in results]),
-                counts=counts,
+                counts=_counts(row, results, own),
             )
         )
     if any(model.differences for model in models):
         notes.append(f"Differences are from {reference.label}.")
     return _corrected(models), notes
+
+
+def _with_records(rows: Sequence[ModelFolds]) -> tuple[list[ModelFolds], list[str]]:
+    """Leave out models without records, or of which it is not known how segments were matched."""
+    kept, notes = [], []
+    for row in rows:
+        missing = [fold for fold in row.runs if not records_folder(row, fold).is_dir()]
+        unknown = [fold for fold, run in row.runs.items() if run.identity.matching is None]
+        if missing:
+            notes.append(
+                f"{row.label} has no records of fold {', '.join(map(str, missing))} "
+                f"({records_folder(row, missing[0])}): no intervals."
+            )
+        elif unknown:
+            notes.append(f"{row.label} is of an older version, which did not say its matching: no intervals.")
+        else:
+            kept.append(row)
+    return kept, notes
+
+
+def _counts(
+    row: ModelFolds, results: Sequence[ClinicalResult], folds: Mapping[int, FoldStatistics]
+) -> dict[str, int]:
+    """Count over all folds what was evaluated."""
+    if results:
+        return {name: sum(each.counts[name] for each in results) for name in results[0].counts}
+    patients = [len(next(iter(fold.statistics.values())).patients) for fold in folds.values()]
+    images = [result.num_images for result in row.results.values()]
+    return {"images": sum(images), "patients": sum(patients)}
 
 
 def shown_numbers(models: Sequence[ClinicalModel]) -> list[str]:

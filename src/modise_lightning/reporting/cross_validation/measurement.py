@@ -9,7 +9,7 @@ from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.results import Setting
 
 # These belong to a model, and another model has others: they must agree in the runs of one name.
-_OF_A_MODEL = ("backbone.", "clip_head.", "init_fingerprint")
+_OF_A_MODEL = ("backbone.", "clip_head.", "init_fingerprint", "data.normal_share")
 
 
 def check_measurements(runs: Sequence[FinishedRun], may_differ: Sequence[str]) -> None:

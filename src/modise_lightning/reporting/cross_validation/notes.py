@@ -27,6 +27,7 @@ def table_notes(
     """
     return [
         *_dataset_notes(identity, models),
+        *_normal_notes(identity),
         *_fold_notes(folds, models, unfinished),
         *_image_notes(identity, folds, models),
         *_category_notes(models),
@@ -74,6 +75,27 @@ def _dataset_notes(identity: RunIdentity, models: Sequence[ModelFolds]) -> list[
     return notes
 
 
+_WHERE_NORMALS_ARE = {
+    "none": "none took part",
+    "evaluation": "in validation and test, not in training",
+    "all": "in training, validation and test",
+}
+
+
+def _normal_notes(identity: RunIdentity) -> list[str]:
+    if not identity.num_normal_images:
+        return []
+    normals = str(identity.measurement.get("data.normals", "none"))
+    where = _WHERE_NORMALS_ARE.get(normals, normals)
+    paper = ""
+    if identity.dataset in PAPER_DATASETS:
+        paper = " The paper's rows are of images with lesions alone."
+    return [
+        f"{identity.num_normal_images} of the dataset's {identity.num_dataset_images} images are normal, "
+        f"free of findings: {where} (data.normals={normals}).{paper}"
+    ]
+
+
 def _fold_notes(
     folds: Sequence[int], models: Sequence[ModelFolds], unfinished: Sequence[UnfinishedRun]
 ) -> list[str]:
@@ -110,6 +132,8 @@ def _image_notes(identity: RunIdentity, folds: Sequence[int], models: Sequence[M
             each = ", ".join(f"{label} {number}" for label, number in numbers.items())
             notes.append(f"Fold {fold} was not tested on the same number of images: {each}.")
     images = identity.num_dataset_images
+    if images is not None and "data.normals" not in identity.measurement:
+        images -= identity.num_normal_images or 0
     for row in models:
         tested = sum(result.num_images for result in row.results.values())
         complete = set(row.runs) == set(folds) and identity.data_split == "folds"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
-from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.clinical.strata import sort_strata, strata_of_images
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.models import ModelFolds
@@ -56,6 +58,19 @@ class Gallery:
     categories: tuple[Category, ...]
     attribution: str | None
     notes: list[str]
+
+    @property
+    def strata(self) -> dict[str, list[tuple[int, str]]]:
+        """Number and name of each level, by kind; kinds that do not tell the images apart are left out."""
+        levels = sort_strata(key for card in self.cards for key in card.outcome.strata)
+        telling = {by: own for by, own in levels.items() if len(own) > 1}
+        numbers = iter(range(sum(map(len, telling.values()))))
+        return {by: [(next(numbers), level) for level in own] for by, own in telling.items()}
+
+    def strata_of(self, card: Card) -> list[int]:
+        """Give the numbers of a card's strata."""
+        number = {(by, level): index for by, own in self.strata.items() for index, level in own}
+        return [number[key] for key in card.outcome.strata if key in number]
 
 
 def make_gallery(row: ModelFolds, settings: GallerySettings, predict: Predict) -> Gallery:
@@ -119,11 +134,22 @@ def _read_outcomes(row: ModelFolds, names: Sequence[str]) -> tuple[list[ImageOut
         elif run.identity.matching is None:
             notes.append(f"Fold {fold} is not shown: its results do not say how segments were matched.")
         else:
-            outcomes += image_outcomes(
-                read_records(records),
+            found = read_records(records)
+            of_fold = image_outcomes(
+                found,
                 fold=fold,
                 category_names=names,
                 threshold=row.threshold,
                 matching=cast(Matching, run.identity.matching),
             )
+            strata = _strata(found, row.results[fold])
+            outcomes += [replace(image, strata=tuple(strata.get(image.image_id, ()))) for image in of_fold]
     return outcomes, notes
+
+
+def _strata(records: EvaluationRecords, result: EvaluationResult) -> dict[int, list[tuple[str, str]]]:
+    """Give the strata of each image, as the result's were told apart; none without clinical ones."""
+    if result.clinical is None or records.clinical is None:
+        return {}
+    edges = {name: result.clinical.settings[name] for name in ("size_edges_mm", "size_edges_share")}
+    return strata_of_images(records, **edges)

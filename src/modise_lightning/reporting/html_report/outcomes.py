@@ -54,6 +54,7 @@ class ImageOutcome:
         iou: Mean over matches, missed segments (0) and false positives (0), in [0, 1]; NaN where nothing is
             there and nothing is predicted.
         dice: As recorded, in [0, 1]; NaN likewise.
+        strata: Kind and level of each stratum that it belongs to, as far as its records say.
     """
 
     image_id: int
@@ -64,6 +65,7 @@ class ImageOutcome:
     num_matches: int
     iou: float
     dice: float
+    strata: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_missed(self) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from modise_lightning.errors import UserError
+from modise_lightning.reporting.clinical.model_folds import with_clinical_results
 from modise_lightning.reporting.cross_validation.runs import checkpoint_of
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.all_figures import make_curves
@@ -32,6 +34,8 @@ _CHART_TITLES = {
     "froc": "Sensitivity against false positives an image (FROC)",
     "calibration": "Calibration of scores",
     "confusion": "Confusion of classes",
+    "roc": "ROC of cases",
+    "strata": "Lesions found, by stratum",
 }
 
 
@@ -58,6 +62,7 @@ class Report:
         charts: Curves.
         galleries: One a trained model; none where no pictures are wanted.
         left_out: Charts and galleries that could not be made, and why.
+        undefined: Clinical charts that the data do not allow, and why.
     """
 
     table: DatasetTable
@@ -65,6 +70,7 @@ class Report:
     charts: list[Chart]
     galleries: list[Gallery]
     left_out: list[str]
+    undefined: list[str]
 
 
 def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict) -> Report:
@@ -78,19 +84,29 @@ def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict)
     Raises:
         UserError: A run has no records, or damaged ones.
     """
-    needs_records = set(settings.figures) - {"threshold_ablation"}
+    needs_records = set(settings.figures) - {"threshold_ablation", "roc", "strata"}
     records = read_models(table.models) if needs_records else []
     charts, galleries, left_out = list[Chart](), list[Gallery](), list[str]()
     for name in dict.fromkeys(settings.figures):
         with attempt_picture(f"{name} of {table.dataset}", left_out):
             picture = figure_uri(make_curves(name, table, records, settings).figure)
             charts.append(Chart(_CHART_TITLES[name], picture))
+    undefined = list[str]()
+    for name in settings.clinical_figures if with_clinical_results(table) else ():
+        if name in settings.figures:
+            continue
+        try:
+            picture = figure_uri(make_curves(name, table, [], settings).figure)
+            charts.append(Chart(_CHART_TITLES[name], picture))
+        except UserError as error:
+            undefined.append(str(error).removeprefix("figures: "))
     # Baselines have no checkpoint.
     trained = [row for row in table.models if row.model == "trained"] if settings.gallery.max_images else []
     for row in trained:
         with attempt_picture(f"images of {row.label}", left_out):
             galleries.append(make_gallery(row, settings.gallery, predict))
-    return Report(table, report_tables(table, settings.comparison), charts, galleries, left_out)
+    tables = report_tables(table, settings.comparison)
+    return Report(table, tables, charts, galleries, left_out, undefined)
 
 
 def render_report(report: Report) -> str:

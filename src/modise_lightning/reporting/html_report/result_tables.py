@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from modise_lightning.reporting.clinical.layout import clinical_tables
+from modise_lightning.reporting.clinical.model_intervals import measure_models
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.layout import (
     comparison_table,
@@ -20,7 +22,7 @@ _METRICS = ("PQ", "RQ", "SQ", "AP", "Dice")
 
 
 def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[TextTable]:
-    """Lay out a dataset's results and, over several folds, the comparison of its models.
+    """Lay out a dataset's results, over several folds the comparison of its models, and all with intervals.
 
     Args:
         table: Of one dataset.
@@ -30,12 +32,14 @@ def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[T
         UserError: There is no such reference, or records contradict their results.
     """
     if all(len(row.runs) == 1 for row in table.models):
-        return [_single_fold_table(table)]
-    tables = [result_table(table, per_class=True)]
-    comparisons, notes = compare_models(table, **comparison.model_dump())
-    if comparisons:
-        tables.append(comparison_table(comparisons, notes, comparison.confidence))
-    return tables
+        tables = [_single_fold_table(table)]
+    else:
+        tables = [result_table(table, per_class=True)]
+        comparisons, notes = compare_models(table, **comparison.model_dump())
+        if comparisons:
+            tables.append(comparison_table(comparisons, notes, comparison.confidence))
+    models, notes = measure_models(table, comparison)
+    return tables + clinical_tables(table, models, notes, confidence=comparison.confidence)
 
 
 def _single_fold_table(table: DatasetTable) -> TextTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,5 +27,6 @@ class ReportSettings(CurveSettings):
     """What ``conf/report.yaml`` composes; its own values are explained there."""
 
     figures: list[CurveName]
+    clinical_figures: list[Literal["roc", "strata"]]
     comparison: ComparisonSettings
     gallery: GallerySettings

@@ -7,6 +7,7 @@ from wandb_workspaces.reports.v2 import interface as wr
 from wandb_workspaces.workspaces import interface as ws
 
 from modise_lightning.reporting.evaluation_charts import CURVES
+from modise_lightning.reporting.wandb.clinical import SECTION, clinical_key
 
 STEP = "trainer/global_step"
 
@@ -30,6 +31,7 @@ def describe_workspace(entity: str, project: str, name: str = "M-ODISE") -> ws.W
                 panels=[*(_curves(f"test_by_threshold/{metric}_table") for metric in CURVES), _confusion()],
                 is_open=True,
             ),
+            ws.Section(name="Clinical (metrics=clinical)", panels=_clinical_panels()),
             ws.Section(
                 name="Validation",
                 panels=[_lines(f"validation/{metric}") for metric in (*CURVES, "dice", "best_threshold")],
@@ -64,6 +66,26 @@ def _test_panels() -> list[wr.PanelTypes]:
         for metric in (*CURVES, "dice")
     ]
     return [*bars, wr.WeavePanelSummaryTable(table_name="test/by_category")]
+
+
+# Of the many, what a reader asks for first; with the shipped settings.
+CLINICAL = (
+    "breast AUC",
+    "patient AUC",
+    "patient sensitivity at 90 % specificity",
+    "FROC mask_iou per image, mean",
+    "FROC mask_iou per normal image, mean",
+    "lesion-wise Dice",
+    "lesion-wise surface Dice",
+    "PQ area over T",
+)
+
+
+def _clinical_panels() -> list[wr.PanelTypes]:
+    """Bars of some numbers of ``metrics=clinical``, and the tables of all of them and of strata."""
+    bars = [wr.BarPlot(title=name, metrics=[clinical_key(name)], groupby="name") for name in CLINICAL]
+    tables = [wr.WeavePanelSummaryTable(table_name=f"{SECTION}/{name}") for name in ("numbers", "strata")]
+    return [*bars, *tables]
 
 
 def _curves(table: str) -> wr.PanelTypes:

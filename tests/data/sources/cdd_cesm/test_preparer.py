@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, Any] = {
     "labels": "pathology",
     "categories": CATEGORIES,
     "modality": "both",
+    "normals": "none",
     "num_folds": 2,
     "fold_seed": 0,
     "num_processes": 1,
@@ -561,6 +562,96 @@ def test_contradicting_rows_of_the_sheet_are_left_out(tmp_path: Path) -> None:
     assert len(problems) == 2
     assert "row 3: P1_L_DM_CC is 'malignant' here and 'benign' in row 2" in problems[0]
     assert "row 6: 'cover' is no image name" in problems[1]
+
+
+@pytest.fixture
+def with_normals(download: Path) -> Path:
+    """The small download, with normal images of a patient with lesions and of three without."""
+    classes = {
+        "P1_L_DM_MLO": "Malignant",
+        "P1_L_CM_MLO": "Malignant",
+        "P1_R_DM_CC": "Normal",
+        "P2_R_DM_CC": "Benign",
+        "P138_L_DM_CC": "Normal",  # contradicted by a region
+        "P300_L_DM_CC": "Normal",
+        "P300_R_DM_CC": "Normal",
+        "P301_L_DM_CC": "Normal",
+        "P302_L_CM_CC": "Normal",
+        "P303_L_DM_CC": "Normal",  # without a file
+    }
+    write_sheet(download / SHEET, classes)
+    for number, name in enumerate(("P1_R_DM_CC", "P300_L_DM_CC", "P300_R_DM_CC", "P301_L_DM_CC")):
+        write_image(download / LOW / f"{name}.jpg", 50 + number)
+    write_image(download / SUBTRACTED / "P302_L_CM_CC.jpg", 60)
+    return download
+
+
+def test_normal_images_join_the_folds_and_change_nothing_else(with_normals: Path, tmp_path: Path) -> None:
+    prepare(with_normals, tmp_path / "none")
+    report = prepare(with_normals, tmp_path / "all", normals="evaluation")
+    assert report.counts["normal images in the sheet"] == 7
+    assert report.counts["normal images selected"] == report.counts["normal images prepared"] == 5
+    assert any("P303_L_DM_CC.jpg: normal, but no such file" in problem for problem in report.problems)
+    assert any("P138_L_DM_CC: 1 region although" in note for note in report.notes)
+    before, after = (
+        json.loads((tmp_path / folder / "panoptic.json").read_text()) for folder in ("none", "all")
+    )
+    assert "normal_images" not in before["info"]
+    assert after["info"] == before["info"] | {"normal_images": 5}
+    number = len(before["images"])
+    assert after["images"][:number] == before["images"]
+    assert after["annotations"][:number] == before["annotations"]
+    assert {image["file_name"] for image in after["images"][number:]} == {
+        *("P1_R_DM_CC.png", "P300_L_DM_CC.png", "P300_R_DM_CC.png", "P301_L_DM_CC.png", "P302_L_CM_CC.png")
+    }
+    assert all(image["normal"] == 1 for image in after["images"][number:])
+    assert all(not each["segments_info"] for each in after["annotations"][number:])
+    folds, all_folds = (
+        json.loads((tmp_path / folder / "folds.json").read_text())["images"] for folder in ("none", "all")
+    )
+    assert {name: all_folds[name] for name in folds} == folds
+    assert all_folds["P1_R_DM_CC.png"]["fold"] == folds["P1_L_DM_MLO.png"]["fold"]
+    own = [all_folds[image["file_name"]]["fold"] for image in after["images"][number:]]
+    assert sorted((own.count(0), own.count(1))) == [2, 3]
+
+
+def test_going_on_with_normal_images_keeps_the_others_and_going_back_removes_them(
+    with_normals: Path, tmp_path: Path
+) -> None:
+    prepare(with_normals, tmp_path / "out")
+    none = digests(tmp_path / "out")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "images").iterdir()}
+    prepare(with_normals, tmp_path / "out", normals="all")
+    assert len(list((tmp_path / "out" / "images").iterdir())) == len(times) + 5
+    assert all((tmp_path / "out" / "images" / name).stat().st_mtime_ns == t for name, t in times.items())
+    prepare(with_normals, tmp_path / "out")
+    assert digests(tmp_path / "out") == none
+
+
+def test_a_fold_without_normal_images_is_told(with_normals: Path, tmp_path: Path) -> None:
+    for name in ("P300_L_DM_CC", "P300_R_DM_CC", "P301_L_DM_CC"):
+        (with_normals / LOW / f"{name}.jpg").unlink()
+    (with_normals / SUBTRACTED / "P302_L_CM_CC.jpg").unlink()
+    report = prepare(with_normals, tmp_path / "out", normals="evaluation")
+    (told,) = [note for note in report.notes if "has no normal image" in note]
+    fold = json.loads((tmp_path / "out" / "folds.json").read_text())["images"]["P1_R_DM_CC.png"]["fold"]
+    assert told == f"Fold {1 - fold} has no normal image: there are too few."
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real tables are not here")
+def test_the_real_tables_give_their_normal_images() -> None:
+    sheet, _ = read_sheet(REAL / SHEET)
+    regions, _ = read_regions(REAL / REGIONS)
+    lines = (REAL / "image_files.txt").read_text().splitlines()
+    files = {name: Path(line) for line in lines if (name := parse_image_name(Path(line).name)) is not None}
+    both: list[Modality] = ["low_energy", "subtracted"]
+    names = ["benign", "malignant"]
+    selection = select_images(files, sheet, regions, "pathology", names, both, with_normals=True)
+    assert selection.problems == []
+    assert selection.counts["normal images in the sheet"] == 757
+    # Eight of them have regions, which contradicts the sheet.
+    assert selection.counts["normal images selected"] == 757 - 8
+    assert len(selection.images) == 1225 + 749
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real tables are not here")

@@ -39,6 +39,8 @@ def make(root: Path, **changes: Any) -> PhantomPreparer:
         "benign_contrast": [0.22, 0.36],
         "malignant_contrast": [0.44, 0.72],
         "calcification_contrast": [0.35, 0.80],
+        "normals": "none",
+        "num_normal_patients": 3,
     }
     return PhantomPreparer(**(arguments | changes))
 
@@ -97,6 +99,37 @@ def test_the_report_counts_what_is_there(prepared: Path) -> None:
     written = json.loads((prepared / "report.json").read_text())
     assert written["counts"] == report.counts
     assert written["root"] == str(prepared)
+
+
+def test_normal_patients_stand_behind_the_others_and_change_none_of_them(
+    prepared: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "phantom"
+    report = make(root, normals="evaluation").prepare()
+    before, after = digests(prepared), digests(root)
+    assert {name: after[name] for name in before if name.endswith(".png")} == {
+        name: digest for name, digest in before.items() if name.endswith(".png")
+    }
+    folds, all_folds = (json.loads((each / "folds.json").read_text())["images"] for each in (prepared, root))
+    assert {name: all_folds[name] for name in folds} == folds
+    index = json.loads((root / "panoptic.json").read_text())
+    without = {each["file_name"] for each in index["annotations"] if not each["segments_info"]}
+    assert {image["file_name"] for image in index["images"] if image.get("normal") == 1} == without
+    added = set(all_folds) - set(folds)
+    assert added < without  # some breasts of the other patients have no lesion either
+    assert {all_folds[name]["patient_id"] for name in added} == {f"phantom_{n:04d}" for n in (8, 9, 10)}
+    assert report.counts["patients"] == 11
+    assert report.counts["normal images"] == len(without) == index["info"]["normal_images"]
+    own = [all_folds[name]["fold"] for name in without]
+    assert abs(own.count(0) - own.count(1)) <= 4
+    assert make(root, normals="all").prepare().counts == report.counts  # the same dataset
+
+
+def test_without_normal_patients_nothing_is_marked(prepared: Path) -> None:
+    index = json.loads((prepared / "panoptic.json").read_text())
+    assert "normal_images" not in index["info"]
+    assert "num_normal_patients" not in index["info"]["parameters"]
+    assert not any("normal" in image for image in index["images"])
 
 
 def test_pixels_are_16_bit_and_of_the_size_asked_for(prepared: Path) -> None:

@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, Any] = {
     "labels": "birads",
     "categories": BIRADS,
     "box_to_mask": BoxToMask(blur_sigma=2.0, concave_hull_ratio=0.1, minimum_side=7),
+    "normals": "none",
     "num_folds": 2,
     "fold_seed": 0,
     "num_processes": 1,
@@ -180,6 +181,45 @@ def test_the_prepared_dataset_is_what_the_reader_expects(download: Path, tmp_pat
     assert overlap(nested.segment_ids.numpy() == 2, disc(52, 72, 9)) > 0.8
     assert overlap(nested.segment_ids.numpy() > 0, disc(50, 70, 36)) > 0.85
     assert len({dataset.folds[indices[f"{identity(image)}.png"]] for image in (5, 6)}) == 1
+
+
+def test_images_without_a_finding_join_the_folds_of_their_studies(download: Path, tmp_path: Path) -> None:
+    prepare(download, tmp_path / "none")
+    report = prepare(download, tmp_path / "all", normals="all")
+    assert report.problems == []
+    # Of the images without a box one has no finding; the other's is in no category.
+    assert report.counts["normal images in the tables"] == 1
+    assert report.counts["normal images prepared"] == 1
+    before, _ = open_dataset(tmp_path / "none")
+    after, indices = open_dataset(tmp_path / "all")
+    assert list(indices)[-1] == f"{identity(2)}.png"
+    assert after.entries[:-1] == before.entries
+    assert after.folds[:-1] == before.folds
+    normal = after.entries[-1]
+    assert normal.is_normal
+    assert normal.record.normal is True
+    assert normal.record.spacing_mm == (0.07, 0.07)
+    assert normal.segments == ()
+    assert after.folds[-1] == after.folds[indices[f"{identity(1)}.png"]]
+    assert after.read_target(len(indices) - 1).labels.tolist() == []
+
+
+def test_missing_normal_images_are_told_in_one_line(download: Path, tmp_path: Path) -> None:
+    image_path(download, 1, 2).unlink()
+    report = prepare(download, tmp_path / "out", normals="evaluation")
+    assert report.problems == [
+        "1 images without a finding are not in the download and are left out; the first is "
+        f"{identity(2)}.dicom."
+    ]
+
+
+def test_an_image_with_an_unusable_row_is_not_normal(download: Path, tmp_path: Path) -> None:
+    whole = (download / FINDINGS).read_text()
+    broken = row(1, 2, (20, 30, 10, 40), "BI-RADS 4", "['Mass']")
+    (download / FINDINGS).write_text(f"{whole}{','.join(broken)}\n")
+    report = prepare(download, tmp_path / "out", normals="evaluation")
+    assert report.counts["normal images in the tables"] == 0
+    assert any("has no area" in problem for problem in report.problems)
 
 
 def test_a_segment_stays_in_its_box(download: Path, tmp_path: Path) -> None:

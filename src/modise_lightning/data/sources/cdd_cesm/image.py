@@ -33,13 +33,13 @@ class ImageTask:
     Attributes:
         root: Folder of the prepared dataset.
         image: The image and its regions.
-        label: Class index of its regions.
+        label: Class index of its regions; None for a normal image, which has none.
         minimum_visible_fraction: Smallest part of a region's area in [0, 1] that must stay visible.
     """
 
     root: Path
     image: SelectedImage
-    label: int
+    label: int | None
     minimum_visible_fraction: float
 
     @property
@@ -104,7 +104,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         else:
             problems.append(f"{image.name.stem}: the region in row {region.row} {problem}; left out.")
     painting = paint_regions(masks, height, width, task.minimum_visible_fraction)
-    if not painting.kept:
+    if not painting.kept and task.label is not None:
         return f"{image.path.name}: left out, since none of its regions can be used. {' '.join(problems)}"
     notes = [
         f"{image.name.stem}: the region in row {regions[index].row} is left out: smaller ones cover all but "
@@ -112,7 +112,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         for index in painting.dropped
     ]
     record = ImageRecord(image.image_id, task.file_name, image.name.patient_id, height, width)
-    labels = [task.label] * len(painting.kept)
+    labels = [] if task.label is None else [task.label] * len(painting.kept)
     entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, image.attributes)
     return FinishedImage(
         key, entry, png_sizes(task.root, task.file_name), _hidden(painting, regions), problems, notes

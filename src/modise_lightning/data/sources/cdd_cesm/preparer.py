@@ -8,6 +8,7 @@ from typing import Literal
 
 from modise_lightning.data.preparation.journal import FinishedImage
 from modise_lightning.data.preparation.preparer import DownloadPreparer, Source, Tables
+from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.data.sources.cdd_cesm.image import ImageTask, convert_image
 from modise_lightning.data.sources.cdd_cesm.selection import (
     NAMES,
@@ -33,14 +34,15 @@ _BOTH_MODALITIES: tuple[Modality, ...] = ("low_energy", "subtracted")
 class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
     """Turns a CDD-CESM download into the COCO panoptic layout.
 
-    As in the paper only images with regions are prepared, none of normal breasts, and a region takes its
-    image's class. Regions overlap in the download and cannot in panoptic maps: smaller ones are painted over
-    larger ones.
+    As in the paper only images with regions are prepared, none of normal breasts unless they are asked for,
+    and a region takes its image's class. Regions overlap in the download and cannot in panoptic maps:
+    smaller ones are painted over larger ones.
 
     Attributes:
         labels: What an image's category is: its pathology (``benign``, ``malignant``), or the kind of finding
             that the sheet names.
         modality: Which images: low-energy (DM), subtracted (CM), or both.
+        normals: Whether images that the sheet calls normal are prepared too: with anything but ``none``.
     """
 
     source = Source(
@@ -62,6 +64,7 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
 
     labels: Labels
     modality: Literal["low_energy", "subtracted", "both"]
+    normals: Normals
 
     def select(self) -> Selection:
         """Join the sheet, the regions and the files."""
@@ -69,7 +72,9 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
         sheet, sheet_problems = read_sheet(files.sheet)
         regions, region_problems = read_regions(files.regions)
         modalities = _BOTH_MODALITIES if self.modality == "both" else (self.modality,)
-        selection = select_images(files.images, sheet, regions, self.labels, self.names, modalities)
+        selection = select_images(
+            files.images, sheet, regions, self.labels, self.names, modalities, self.normals != "none"
+        )
         notes = [f"{label}: {path}" for label, path in (("sheet", files.sheet), ("regions", files.regions))]
         found = (len(files.images), sum(map(len, regions.values())))
         if found != (PUBLISHED_IMAGES, PUBLISHED_REGIONS):
@@ -84,9 +89,13 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
         """Give the patient's number."""
         return image.name.patient
 
+    def is_normal(self, image: SelectedImage) -> bool:
+        """Tell whether the sheet calls it normal."""
+        return image.category is None
+
     def task(self, image: SelectedImage) -> ImageTask:
         """Give what a worker needs."""
-        label = self.names.index(image.category)
+        label = None if image.category is None else self.names.index(image.category)
         return ImageTask(self.folder, image, label, self.minimum_visible_fraction)
 
     @property

@@ -30,17 +30,17 @@ class SelectedImage:
         name: What its name says of it.
         image_id: Its number: the image's row in the sheet below the header.
         path: Its file.
-        category: The class of the image and so of each region, as the paper has it.
-        regions: The usable regions.
+        category: The class of the image and so of each region, as the paper has it; None if it is normal.
+        regions: The usable regions; none if it is normal.
         attributes: What goes into the index beside it.
     """
 
     name: ImageName
     image_id: int
     path: Path
-    category: str
+    category: str | None
     regions: tuple[ViaRegion, ...]
-    attributes: dict[str, str]
+    attributes: dict[str, str | int]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Selection:
     """Which images are prepared.
 
     Attributes:
-        images: In the order of patients and names.
+        images: In the order of patients and names; normal ones behind the others.
         counts: How many of what was found and is selected.
         classes: Images and regions of each class, as annotated (the numbers of the paper) and as selected.
         findings: Images with each combination of kinds of finding, and the category that they take; empty if
@@ -72,6 +72,7 @@ def select_images(
     labels: Labels,
     category_names: Sequence[str],
     modalities: Collection[Modality],
+    with_normals: bool = False,
 ) -> Selection:
     """Join the tables with the files.
 
@@ -82,6 +83,7 @@ def select_images(
         labels: What an image's category is: its pathology, or the kind of finding that its text names.
         category_names: Categories that are prepared; of several kinds of finding the first one here counts.
         modalities: Kinds of image that are prepared.
+        with_normals: Whether images that the sheet calls normal are prepared too.
 
     Returns:
         What to prepare; nothing is read from the image files.
@@ -135,14 +137,7 @@ def select_images(
             continue
         numbers["images selected"] += 1
         numbers["regions selected"] += len(usable)
-        attributes = {
-            "laterality": name.laterality,
-            "view": name.view,
-            "modality": name.modality,
-            "classification": row.classification,
-            **row.attributes,
-        }
-        images.append(SelectedImage(name, row.row - 1, files[name], category, tuple(usable), attributes))
+        images.append(_selected(name, row, files[name], category, usable))
     without = sorted(
         name
         for name, row in sheet.items()
@@ -165,6 +160,7 @@ def select_images(
                 f"{several} images with several kinds of finding: the first of them in data.categories "
                 "counts, for all of their regions."
             )
+    normals = _select_normals(files, sheet, regions, problems) if with_normals else []
     unlisted = sorted(name for name in files if name not in sheet)
     problems += [
         f"{files[name].name}: no usable row in the sheet; left out."
@@ -178,7 +174,43 @@ def select_images(
         "regions": sum(map(len, regions.values())),
         "patients with benign or malignant regions": len(patients),
     }
-    return Selection(images, counts, classes, findings, problems, notes)
+    if with_normals:
+        counts["normal images in the sheet"] = sum(row.classification == "normal" for row in sheet.values())
+        counts["normal images selected"] = len(normals)
+    return Selection(images + normals, counts, classes, findings, problems, notes)
+
+
+def _select_normals(
+    files: Mapping[ImageName, Path],
+    sheet: Mapping[ImageName, SheetRow],
+    regions: Mapping[ImageName, Sequence[ViaRegion]],
+    problems: list[str],
+) -> list[SelectedImage]:
+    """Choose the images that the sheet calls normal; those with regions contradict it and are left out."""
+    normals = []
+    for name in sorted(name for name, row in sheet.items() if row.classification == "normal"):
+        if name in regions:
+            continue
+        if name not in files:
+            problems.append(f"{name.stem}.jpg: normal, but no such file in the download; left out.")
+            continue
+        normals.append(_selected(name, sheet[name], files[name], None, ()))
+    return normals
+
+
+def _selected(
+    name: ImageName, row: SheetRow, path: Path, category: str | None, regions: Sequence[ViaRegion]
+) -> SelectedImage:
+    attributes: dict[str, str | int] = {
+        "laterality": name.laterality,
+        "view": name.view,
+        "modality": name.modality,
+        "classification": row.classification,
+        **row.attributes,
+    }
+    if category is None:
+        attributes["normal"] = 1
+    return SelectedImage(name, row.row - 1, path, category, tuple(regions), attributes)
 
 
 def _kinds(row: SheetRow, labels: Labels) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from rich.progress import track
 
 from modise_lightning.atomic_files import remove_unfinished_writes
 from modise_lightning.console import Console
-from modise_lightning.data.preparation.folds import assign_folds
+from modise_lightning.data.preparation.folds import assign_folds, assign_normals
 from modise_lightning.data.preparation.report import PreparationReport, write_report
 from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.index import read_index
-from modise_lightning.data.prepared.writing import INDEX_NAME, write_index
+from modise_lightning.data.prepared.writing import INDEX_NAME, Normals, write_index
 from modise_lightning.data.sources.phantom.checks import check_range, checked_interval, checked_probabilities
 from modise_lightning.data.sources.phantom.lesions import LESION_KINDS, LesionStatistics
 from modise_lightning.data.sources.phantom.writing import PatientTask, WrittenImage, write_patients
@@ -53,6 +53,8 @@ class PhantomPreparer:
         benign_contrast: Sequence[float],
         malignant_contrast: Sequence[float],
         calcification_contrast: Sequence[float],
+        normals: Normals,
+        num_normal_patients: int,
     ) -> None:
         """Check the parameters; nothing is written yet.
 
@@ -72,6 +74,9 @@ class PhantomPreparer:
             benign_contrast: Smallest and largest brightness that a benign mass adds at its centre (of 1).
             malignant_contrast: The same of a malignant mass.
             calcification_contrast: Smallest and largest brightness that a calcification adds at its centre.
+            normals: With anything but ``none`` there are patients without any lesion behind the others, and
+                the index marks each image without a lesion as normal.
+            num_normal_patients: Number of those patients.
 
         Raises:
             UserError: If a value is out of its range.
@@ -85,6 +90,9 @@ class PhantomPreparer:
         self._num_processes = num_processes
         self._both_breasts_probability = both_breasts_probability
         check_range("num_patients", num_patients, 1, 9999)
+        check_range("num_normal_patients", num_normal_patients, 0, 9999 - num_patients)
+        self._with_normals = normals != "none"
+        self._num_normal_patients = num_normal_patients if self._with_normals else 0
         check_range("image_size", image_size, 64, 4096)
         check_range("seed", seed, 0, 2**63 - 1)
         check_range("num_processes", num_processes, 1, 256)
@@ -145,6 +153,8 @@ class PhantomPreparer:
             "both_breasts_probability": self._both_breasts_probability,
             **asdict(self._statistics),
         }
+        if self._with_normals:
+            parameters["num_normal_patients"] = self._num_normal_patients
         restored: dict[str, object] = json.loads(json.dumps(parameters))
         return restored
 
@@ -190,20 +200,7 @@ class PhantomPreparer:
         with tempfile.TemporaryDirectory(dir=self._root.parent, prefix=f".{unfinished.name}.") as scratch:
             folder = Path(scratch) / self._root.name
             folder.mkdir()
-            seeds = np.random.SeedSequence(self._seed).spawn(self._num_patients)
-            class_indices = {category.name: index for index, category in enumerate(self._categories)}
-            tasks = [
-                PatientTask(
-                    folder,
-                    number,
-                    seed,
-                    class_indices,
-                    self._image_size,
-                    self._both_breasts_probability,
-                    self._statistics,
-                )
-                for number, seed in enumerate(seeds)
-            ]
+            tasks = self._tasks(folder)
             written: list[WrittenImage] = []
             with write_patients(tasks, self._num_processes) as results:
                 console = Console(stderr=True)
@@ -211,12 +208,7 @@ class PhantomPreparer:
                     results, "Generating phantom patients", len(tasks), console=console, transient=True
                 ):
                     written.extend(images)
-            folds = assign_folds(
-                [image.patient_id for image in written],
-                [image.stratum for image in written],
-                self._num_folds,
-                self._seed,
-            )
+            folds = self._folds(written)
             info = {
                 "name": "phantom",
                 "synthetic": True,
@@ -224,9 +216,49 @@ class PhantomPreparer:
                 "license": "CC0-1.0",
                 "parameters": self._parameters(),
             }
+            if self._with_normals:
+                info["normal_images"] = sum(image.entry.is_normal for image in written)
             write_index(folder, info, self._categories, [image.entry for image in written], folds, self._seed)
             write_report(self._report(folder), folder)
             folder.replace(self._root)
+
+    def _tasks(self, folder: Path) -> list[PatientTask]:
+        """Give each patient a seed of its own; those without lesions come last and change no other."""
+        seeds = np.random.SeedSequence(self._seed).spawn(self._num_patients + self._num_normal_patients)
+        class_indices = {category.name: index for index, category in enumerate(self._categories)}
+        without_lesions = replace(self._statistics, count_probabilities=(1.0,))
+        return [
+            PatientTask(
+                folder,
+                number,
+                seed,
+                class_indices,
+                self._image_size,
+                self._both_breasts_probability,
+                self._statistics if number < self._num_patients else without_lesions,
+                self._with_normals,
+            )
+            for number, seed in enumerate(seeds)
+        ]
+
+    def _folds(self, written: Sequence[WrittenImage]) -> list[int]:
+        """Assign folds: of the patients as they are without the normal ones, then of these."""
+        drawn = [image for image in written if image.number < self._num_patients]
+        folds = assign_folds(
+            [image.patient_id for image in drawn],
+            [image.stratum for image in drawn],
+            self._num_folds,
+            self._seed,
+        )
+        fold_of_patient = {image.patient_id: fold for image, fold in zip(drawn, folds, strict=True)}
+        normals = [image for image in written if image.entry.is_normal]
+        patients = [image.patient_id for image in normals]
+        of_normals = assign_normals(patients, fold_of_patient, self._num_folds, self._seed)
+        return folds + [
+            fold
+            for image, fold in zip(normals, of_normals, strict=True)
+            if image.number >= self._num_patients
+        ]
 
     def _report(self, folder: Path) -> PreparationReport:
         """Count what a data set holds.
@@ -244,9 +276,14 @@ class PhantomPreparer:
         segments = [image.entry.segments for image in images]
         labels = Counter(segment.label for each in segments for segment in each)
         counts = {
-            "patients": self._num_patients,
+            "patients": self._num_patients + self._num_normal_patients,
             "images": len(images),
             "images without a lesion": sum(not each for each in segments),
+            **(
+                {"normal images": sum(image.entry.is_normal for image in images)}
+                if self._with_normals
+                else {}
+            ),
             **{category.name: labels[label] for label, category in enumerate(self._categories)},
         }
         return PreparationReport(

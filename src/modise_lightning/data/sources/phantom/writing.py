@@ -30,6 +30,7 @@ class PatientTask:
     image_size: int
     both_breasts_probability: float
     statistics: LesionStatistics
+    mark_normals: bool  # whether the index says which images show no lesion
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class WrittenImage:
     """What a worker says of one image."""
 
     entry: PreparedEntry
+    number: int  # of the patient
     patient_id: str
     stratum: str
 
@@ -67,11 +69,16 @@ def write_patient(task: PatientTask) -> list[WrittenImage]:
             image.pixels,
             image.segment_ids,
             [task.class_indices[kind] for kind in image.kinds],
-            {"laterality": image.laterality, "view": image.view, "density": image.density},
+            {
+                "laterality": image.laterality,
+                "view": image.view,
+                "density": image.density,
+                **({"normal": 1} if task.mark_normals and not image.kinds else {}),
+            },
         )
         # The rarest thing that an image shows decides where it is needed.
         stratum = next((kind for kind in reversed(LESION_KINDS) if kind in image.kinds), NO_LESION)
-        written.append(WrittenImage(entry, patient_id, stratum))
+        written.append(WrittenImage(entry, task.number, patient_id, stratum))
     return written
 
 

@@ -60,6 +60,7 @@ class ImageTask:
         settings = {
             "version": CONVERTER_VERSION,
             "image": [image.row, image.study_id, image.size, image.attributes],
+            **({} if self.image.boxes else {"normal": True}),
             "boxes": [asdict(box) for box in self.image.boxes],
             "box_to_mask": asdict(self.box_to_mask),
             "minimum_visible_fraction": self.minimum_visible_fraction,
@@ -120,7 +121,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         counts[f"boxes {found.outcome}" if found.outcome in _TAKEN_WHOLE else "boxes segmented"] += 1
         boxes.append(labelled)
         masks.append(found.mask)
-    if not boxes:
+    if not boxes and task.image.boxes:
         return f"{name}: left out, since none of its boxes can be used. {' '.join(problems)}"
     painting = paint_regions(masks, *image.size, task.minimum_visible_fraction)
     notes = [f"{name}: {text}" for text in source.warnings]
@@ -138,6 +139,8 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     record = ImageRecord(image.row - 1, task.file_name, image.study_id, *image.size)
     labels = [boxes[index].label for index in painting.kept]
     attributes: dict[str, str | int | float] = {**image.attributes, **source.spacing}
+    if not task.image.boxes:
+        attributes["normal"] = 1
     entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
     sizes = png_sizes(task.root, task.file_name)
     return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))

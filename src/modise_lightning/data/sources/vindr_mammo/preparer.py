@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from modise_lightning.data.preparation.box_to_mask import BoxToMask
 from modise_lightning.data.preparation.journal import FinishedImage
 from modise_lightning.data.preparation.preparer import DownloadPreparer, Source, Tables
+from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.data.sources.vindr_mammo.files import URL, find_files
 from modise_lightning.data.sources.vindr_mammo.image import ImageTask, convert_image
 from modise_lightning.data.sources.vindr_mammo.selection import (
@@ -27,13 +28,15 @@ from modise_lightning.data.sources.vindr_mammo.tables import read_breasts, read_
 class VinDrMammoPreparer(DownloadPreparer[Selection, ImageTask]):
     """Turns a VinDr-Mammo download into the COCO panoptic layout.
 
-    As in the paper only images with boxes are prepared, and a box becomes a mask by blur, Otsu's threshold
-    and a concave hull. Boxes may overlap, panoptic maps cannot: smaller masks are painted over larger ones.
+    As in the paper only images with boxes are prepared, those without a finding only if they are asked for,
+    and a box becomes a mask by blur, Otsu's threshold and a concave hull. Boxes may overlap, panoptic maps
+    cannot: smaller masks are painted over larger ones.
     The folds are of studies, since the release names no patient; each image also keeps its official split.
 
     Attributes:
         labels: What a box's category is: its BI-RADS assessment or the kind of finding.
         box_to_mask: Segments a box.
+        normals: Whether images without a finding are prepared too: with anything but ``none``.
     """
 
     source = Source(
@@ -56,6 +59,7 @@ class VinDrMammoPreparer(DownloadPreparer[Selection, ImageTask]):
 
     labels: Labels
     box_to_mask: BoxToMask
+    normals: Normals
 
     def select(self) -> Selection:
         """Join the tables and the files."""
@@ -68,7 +72,9 @@ class VinDrMammoPreparer(DownloadPreparer[Selection, ImageTask]):
             breasts, breast_problems = read_breasts(files.breasts)
             problems += breast_problems
             notes.append(f"breasts: {files.breasts}")
-        selection = select_images(files.images, annotated, breasts, self.labels, self.names)
+        selection = select_images(
+            files.images, annotated, breasts, self.labels, self.names, self.normals != "none"
+        )
         found = (len(files.images), selection.counts["boxes"])
         if found != (PUBLISHED_IMAGES, PUBLISHED_BOXES):
             notes.append(
@@ -80,6 +86,10 @@ class VinDrMammoPreparer(DownloadPreparer[Selection, ImageTask]):
     def group_of(self, image: SelectedImage) -> str:
         """Give the study."""
         return image.image.study_id
+
+    def is_normal(self, image: SelectedImage) -> bool:
+        """Tell whether the table says that it has no finding."""
+        return not image.boxes
 
     def task(self, image: SelectedImage) -> ImageTask:
         """Give what a worker needs."""

@@ -58,7 +58,7 @@ class SelectedImage:
     Attributes:
         image: What the table says of it.
         path: Its file.
-        boxes: Its usable boxes, at least one.
+        boxes: Its usable boxes; none if it is normal.
     """
 
     image: AnnotatedImage
@@ -71,7 +71,7 @@ class Selection:
     """Which images are prepared.
 
     Attributes:
-        images: In the order of the table.
+        images: In the order of the table; normal ones behind the others.
         counts: How many of what was found and is selected.
         classes: Boxes and images of each category, as annotated and as selected.
         problems: What contradicts itself or is missing.
@@ -91,6 +91,7 @@ def select_images(
     breasts: Mapping[str, str] | None,
     labels: Labels,
     category_names: Sequence[str],
+    with_normals: bool = False,
 ) -> Selection:
     """Join the tables with the files.
 
@@ -100,6 +101,7 @@ def select_images(
         breasts: Official split of each image id by the other table, if that is there.
         labels: What a box's category is: the assessment of its finding, or the finding itself.
         category_names: Categories that are prepared; of several findings in a box the first one here counts.
+        with_normals: Whether images without a finding are prepared too.
 
     Returns:
         What to prepare; nothing is read from the image files.
@@ -156,7 +158,28 @@ def select_images(
         "boxes selected": sum(len(image.boxes) for image in images),
         "studies selected": len({image.image.study_id for image in images}),
     }
+    if with_normals:
+        normals = _select_normals(files, annotated, problems)
+        counts["normal images in the tables"] = sum(image.is_normal for image in annotated.values())
+        counts["normal images selected"] = len(normals)
+        images += normals
     return Selection(images, counts, classes, problems, notes)
+
+
+def _select_normals(
+    files: Mapping[str, Path], annotated: Mapping[str, AnnotatedImage], problems: list[str]
+) -> list[SelectedImage]:
+    """Choose the images without a finding; those of findings in no prepared category are not normal."""
+    normals = {image_id: image for image_id, image in annotated.items() if image.is_normal}
+    missing = [image_id for image_id in normals if image_id not in files]
+    if missing:  # perhaps most of them, in a download of what the paper uses
+        problems.append(
+            f"{len(missing)} images without a finding are not in the download and are left out; the first is "
+            f"{missing[0]}.dicom."
+        )
+    return [
+        SelectedImage(image, files[image_id], ()) for image_id, image in normals.items() if image_id in files
+    ]
 
 
 def _words(finding: Finding, labels: Labels) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +58,7 @@ class AnnotatedImage:
         split: The official split of its study.
         attributes: What else goes into the index, as far as it is given.
         findings: Those with a box, in the order of the table.
+        is_normal: Whether all its rows say that there is no finding.
     """
 
     image_id: str
@@ -67,6 +68,7 @@ class AnnotatedImage:
     split: OfficialSplit
     attributes: dict[str, str]
     findings: list[Finding] = field(default_factory=list)
+    is_normal: bool = False
 
 
 def read_findings(path: Path) -> tuple[dict[str, AnnotatedImage], list[str]]:
@@ -84,6 +86,7 @@ def read_findings(path: Path) -> tuple[dict[str, AnnotatedImage], list[str]]:
     rows, problems = read_csv_table(path, (*_IMAGE_COLUMNS, *_BREAST_COLUMNS, *_FINDING_COLUMNS))
     images: dict[str, AnnotatedImage] = {}
     first_of_study: dict[str, AnnotatedImage] = {}
+    with_finding: set[str] = set()  # or with a row that cannot be used, which may have been one
     for row in rows:
         try:
             image = _image(row)
@@ -92,11 +95,17 @@ def read_findings(path: Path) -> tuple[dict[str, AnnotatedImage], list[str]]:
         except ValueError as error:
             name = row.cells["image_id"][:100]
             problems.append(f"{path.name}, row {row.number} ({name}): {error}; left out.")
+            with_finding.add(row.cells["image_id"])
             continue
         first_of_study.setdefault(image.study_id, image)
         known = images.setdefault(image.image_id, image)
         if finding is not None:
             known.findings.append(finding)
+            with_finding.add(image.image_id)
+    images = {
+        image_id: image if image_id in with_finding else replace(image, is_normal=True)
+        for image_id, image in images.items()
+    }
     return images, problems
 
 

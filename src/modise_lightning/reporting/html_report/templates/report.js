@@ -42,11 +42,13 @@ function startGallery(gallery) {
     const compare = orders[find(".order").value];
     list.append(...[...cards].sort(compare));
     const category = find(".category").value;
+    const stratum = find(".stratum") === null ? "" : find(".stratum").value;
     const wanted = errors[find(".errors").value];
     for (const card of cards) {
-      const { categories, missed, falsePositives } = card.dataset;
+      const { categories, strata, missed, falsePositives } = card.dataset;
       const ofCategory = category === "" || categories.split(" ").includes(category);
-      card.hidden = !(ofCategory && wanted(Number(missed), Number(falsePositives)));
+      const ofStratum = stratum === "" || strata.split(" ").includes(stratum);
+      card.hidden = !(ofCategory && ofStratum && wanted(Number(missed), Number(falsePositives)));
     }
     const shown = cards.filter((card) => !card.hidden).length;
     find(".count").textContent = `${shown} of ${cards.length} images`;
@@ -86,8 +88,8 @@ function startGallery(gallery) {
     gallery.dataset.size = size.value;
   };
   size.addEventListener("change", resize);
-  for (const selector of [".order", ".category", ".errors"]) {
-    find(selector).addEventListener("change", arrange);
+  for (const choice of gallery.querySelectorAll(".order, .category, .errors, .stratum")) {
+    choice.addEventListener("change", arrange);
   }
   toolbar.addEventListener("submit", (event) => event.preventDefault());
   toolbar.hidden = false;
