@@ -15,18 +15,18 @@ _GREY_LEVELS = 256  # of the histogram that is divided
 _CLIPPED = 0.05  # share of a film's range below its brightest value that is paper, tape or light, not tissue
 _BORDER_SHARE = 0.9  # of a line along an edge that is nearly white or black: there is no breast in it
 _AIR = 0.05  # share of the range between air and the brightest tissue that is air too
+_HALF_NORMAL_MEDIAN = 0.6745  # of the absolute values of a standard normal variable
 _NOISE = 4  # standard deviations of air that are air too
 _CLOSING = 0.02  # of the working side: gaps in fat this wide are breast
 _OPENING = 0.08  # of the working side: what is this thin, tape or a bridge to a label, is cut off the breast
-_SKIN = 0.01  # of the working side that is left out along the breast's outline for black: air is mixed in
-_EDGE = 0.12  # the same for white: tape and labels reach a little over the breast
-_BLACK, _WHITE = 0.5, 99.9  # percentiles of the breast: fat stays visible, and so do bright calcifications
+_EDGE = 0.12  # of the working side that is left out along the outline: tape and labels reach a little over it
+_WHITE = 99.9  # percentile of the breast: bright calcifications stay apart
 _FLAT = 1e-4  # share of its values that a film's range is at least; less cannot be told from rounding
 _MOST_SAMPLES = 2_000_000  # pixels that the percentiles are taken of
 
 
 def film_window(values: NDArray[Any]) -> tuple[float, float] | None:
-    """Give the values that are shown black and white, from pixels inside the breast.
+    """Give the values that are shown black and white: the brightest air, and nearly the brightest tissue.
 
     Args:
         values: (H, W), tissue brighter than air, in any unit.
@@ -48,15 +48,11 @@ def film_window(values: NDArray[Any]) -> tuple[float, float] | None:
     rows = np.arange(0, height, step) * size[1] // height
     columns = np.arange(0, width, step) * size[0] // width
     sampled = values[::step, ::step]
-    is_tissue = (sampled > air) & (sampled < _limit(sampled))
-
-    def percentile(part: NDArray[np.bool_], percent: float) -> float:
-        inside = sampled[part[rows[:, None], columns[None]] & is_tissue]
-        return float(np.percentile(inside, percent)) if inside.size else float("nan")
-
-    low = percentile(_shrunk(breast, _SKIN), _BLACK)
-    high = percentile(_shrunk(breast, _EDGE), _WHITE)
-    return (low, high) if high > low else None
+    inside = sampled[
+        _without_rim(breast)[rows[:, None], columns[None]] & (sampled > air) & (sampled < _limit(sampled))
+    ]
+    white = float(np.percentile(inside, _WHITE)) if inside.size else air
+    return (air, white) if white > air else None
 
 
 def _limit(values: NDArray[Any]) -> float:
@@ -89,8 +85,9 @@ def _brightest_air(values: NDArray[np.float32]) -> float:
     peak = int(np.where(edges[:-1] <= middle, counts, 0).argmax())
     air = float(edges[peak] + edges[peak + 1]) / 2
     darker = values[values < air]
-    noise = float(np.sqrt(np.mean((darker - air) ** 2))) if darker.size else 0.0
-    return air + max(_AIR * (high - air), _NOISE * min(noise, air - low))
+    # By the median, since what is left of a black frame is darker than any noise of air.
+    noise = float(np.median(air - darker)) / _HALF_NORMAL_MEDIAN if darker.size else 0.0
+    return air + max(_AIR * (high - air), _NOISE * noise)
 
 
 def _within_borders(border: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -115,10 +112,10 @@ def _largest(tissue: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     return np.asarray(labels == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax()))
 
 
-def _shrunk(part: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """Leave out the rim, unless nothing would be left; the edges of the film have none."""
-    eroded = cv2.erode(part.astype(np.uint8), _kernel(share)).astype(bool)
-    return eroded if eroded.any() else part
+def _without_rim(breast: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Leave out the breast's edge, unless nothing would be left; the edges of the film are none."""
+    eroded = cv2.erode(breast.astype(np.uint8), _kernel(_EDGE)).astype(bool)
+    return eroded if eroded.any() else breast
 
 
 def _kernel(share: float) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 
 
 @dataclass(frozen=True)
