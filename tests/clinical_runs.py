@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from cross_validation_runs import NAMES, identity, write_run_of
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 SETTINGS: dict[str, Any] = {

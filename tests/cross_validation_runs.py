@@ -11,9 +11,10 @@ import numpy as np
 import torch
 import yaml
 
-from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import write_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.results import RunIdentity, write_results
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 

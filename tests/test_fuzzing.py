@@ -23,7 +23,8 @@ from modise_lightning.errors import UserError
         (
             "14",
             "via sheet vindr prepared-index prepared-folds coco journal categories results records run- "
-            "feature safetensors pickled weights-config overrides published-pickle published-config",
+            "feature safetensors pickled weights-config vocabulary overrides published-pickle "
+            "published-config",
         ),
         ("6", "png jpeg tiff dicom prepared-id-map prepared-image checkpoint stored-config"),
     ],

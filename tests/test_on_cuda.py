@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.data.images.reading import read_image_file
 from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.losses.criterion import SetCriterion

@@ -94,3 +94,22 @@ def test_images_smaller_than_a_window_are_enlarged(
             count[place] += 1
     for level, total, count in zip(found.levels, totals, counts, strict=True):
         torch.testing.assert_close(level, total / count, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("overrides", [["backbone.window_size=64"], ["backbone.window_size=null"], []])
+def test_images_of_different_sizes_together_give_what_each_gives_alone(
+    overrides: list[str], compose_config: Compose, tmp_path: Path
+) -> None:
+    segmenter = build_segmenter(compose_config("train", overrides, tmp_path)).eval()
+    generator = torch.Generator().manual_seed(0)
+    groups = [torch.rand(*shape, generator=generator) for shape in ((2, 3, 64, 160), (1, 3, 96, 64))]
+    calls: list[int] = []
+    segmenter.backbone.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    together = segmenter.predict_groups(groups)
+    if overrides == ["backbone.window_size=64"]:
+        assert calls == [2 * 3 + 2]  # all windows at once
+    for images, found in zip(groups, together, strict=True):
+        alone = segmenter(images, final_only=True)
+        torch.testing.assert_close(found.class_logits, alone.class_logits, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.mask_logits(), alone.mask_logits(), rtol=1e-3, atol=1e-3)

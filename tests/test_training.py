@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records.evaluation_records import read_records
@@ -355,9 +355,15 @@ def test_predict_does_the_readable_images_and_names_the_others(
         predict(compose_config("predict", overrides, tmp_path / "out"))
     assert told.value.exit_code == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "coco.json",
+        "contact_sheet.png",
+        "exams.csv",
+        "failures.txt",
         "good.json",
         "good_overlay.png",
         "good_panoptic.png",
+        "predictions.csv",
+        "predictions.jsonl",
     ]
 
 

@@ -179,6 +179,7 @@ def test_every_csv_writer_guards_its_cells(tmp_path: Path) -> None:
     }
     assert writers == {
         "metrics/records/tables.py",
+        "prediction/tables/files.py",
         "reporting/clinical/layout.py",
         "reporting/cross_validation/csv_rows.py",
         "reporting/figures/files.py",

@@ -9,8 +9,8 @@ from modise_lightning.configuration.command_line import instantiate, run_command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from modise_lightning.metrics.evaluation import EvaluationResult
     from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+    from modise_lightning.metrics.result import EvaluationResult
 
 
 def evaluate(config: DictConfig) -> EvaluationResult:
@@ -18,14 +18,17 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from pathlib import Path
 
     import lightning
+    from omegaconf import OmegaConf
 
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.callbacks.result_files import ResultFiles
-    from modise_lightning.configuration.assembly import build_data, build_metrics, load_trained
+    from modise_lightning.configuration.assembly import build_data, build_metrics, categories_of
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
-    from modise_lightning.configuration.run_identity import run_identity
+    from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
+    from modise_lightning.configuration.trained_model import read_trained
+    from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
@@ -35,22 +38,36 @@ def evaluate(config: DictConfig) -> EvaluationResult:
 
     quieten_libraries()
     metrics = take_metrics(config)
-    check_config(config)
+    other_data = OmegaConf.select(config, "data")  # refers to what only the checkpoint's configuration has
+    check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"]))
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
-    module, trained, _ = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    model = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    vocabulary = read_vocabulary(config.vocabulary)
+    if other_data is not None:
+        model.use_dataset(other_data)
+    trained = model.config
     if metrics is not None:
         trained = with_metrics(trained, metrics, config.suspicious)
     data = build_data(trained)
     dataset = data.dataset
+    model.name_classes(vocabulary_for(vocabulary, categories_of(trained)))
+    module = model.build()
+    origin = ModelOrigin(
+        trained_on=model.dataset["name"],
+        unseen=model.unseen(),
+        vocabulary=None if vocabulary is None else fingerprint_of(vocabulary),
+    )
     folder = Path(config.output_dir)
-    evaluation = Evaluation(build_metrics(trained))
+    evaluation = Evaluation(build_metrics(trained, class_agnostic=config.class_agnostic))
     pictures = PredictionPictures(
         folder=str(folder / "pictures"), categories=data.categories, note=dataset.note, **config.pictures
     )
 
     def write(result: EvaluationResult, records: EvaluationRecords) -> None:
-        identity = run_identity(trained, dataset, config.split, precision=str(trainer.precision))
+        identity = run_identity(
+            trained, dataset, config.split, precision=str(trainer.precision), origin=origin
+        )
         write_results(folder / "results.json", {"trained": result}, identity)
         write_records(folder / "records" / "trained", records)
 
@@ -64,10 +81,12 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     trainer.test(module, dataloaders=data.evaluation_dataloader(config.split), verbose=False)
     result = evaluation.results["test"]
     if trainer.is_global_zero:
-        title = f"{trained.name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
+        is_other = origin.trained_on != dataset.info["name"]
+        model_name = f"{trained.name} (trained on {origin.trained_on})" if is_other else trained.name
+        title = f"{model_name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
         console = Console()
-        notes = [dataset.note, data.describe_normals(config.split)]
-        console.print(render_results(title, {"trained": result}, "; ".join(filter(None, notes)) or None))
+        notes = "; ".join(filter(None, [dataset.note, data.describe_normals(config.split)])) or None
+        console.print(render_results(title, {"trained": result}, notes, unseen=origin.unseen))
         console.print(f"results, pictures, records by image: {folder}", highlight=False, soft_wrap=True)
     return result
 

@@ -23,10 +23,17 @@ def import_checkpoint(config: DictConfig) -> Path:
     """
     from pathlib import Path
 
-    from modise_lightning.configuration.assembly import build_module, build_segmenter, check_weights
+    from modise_lightning.configuration.assembly import (
+        build_module,
+        build_segmenter,
+        categories_of,
+        check_weights,
+    )
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.importing import describe, load_published, prepare_config
+    from modise_lightning.configuration.vocabulary import read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.data.prepared.categories import categories_to_config
     from modise_lightning.errors import UserError
     from modise_lightning.pretrained.published import read_published
     from modise_lightning.training.checkpoint import state_fingerprint, trained_state
@@ -34,6 +41,9 @@ def import_checkpoint(config: DictConfig) -> Path:
 
     quieten_libraries()
     check_config(config)
+    if (vocabulary := read_vocabulary(config.vocabulary)) is not None:
+        known = categories_of(config) if config.data.categories is not None else vocabulary
+        config.data.categories = categories_to_config(vocabulary_for(vocabulary, known))
     output = Path(config.output)
     if output.exists():
         raise UserError(f"output: '{output}' is there already. Give another name, or remove it.")

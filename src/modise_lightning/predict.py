@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modise_lightning.configuration.command_line import instantiate, run_command
 
@@ -11,12 +11,17 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from modise_lightning.prediction.folder import FolderPrediction
+    from modise_lightning.training.lightning_module import SegmentationModule
+
 
 def predict(config: DictConfig) -> list[Path]:
-    """Predict one image or every image in a folder, and write pictures and segments.
+    """Predict images, folders and archives, and write pictures, segments and tables.
+
+    What an earlier run of the same command finished in the same folder is kept.
 
     Returns:
-        The JSON files written, one an image.
+        The JSON files of the images, one an image.
 
     Raises:
         UserError: Nothing to read, or the only image cannot be.
@@ -24,61 +29,77 @@ def predict(config: DictConfig) -> list[Path]:
     """
     from pathlib import Path
 
-    from rich.progress import track
+    import torch
+    from omegaconf import OmegaConf
 
-    from modise_lightning.configuration.assembly import categories_of, load_trained
+    from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import Console, quieten_libraries
-    from modise_lightning.data.images.reading import find_images, read_image_file
-    from modise_lightning.errors import PartlyDoneError, UserError
-    from modise_lightning.prediction.predictor import Predictor
-    from modise_lightning.reporting.export import choose_stems, export_prediction
+    from modise_lightning.configuration.trained_model import read_trained
+    from modise_lightning.configuration.vocabulary import read_vocabulary
+    from modise_lightning.console import quieten_libraries
+    from modise_lightning.data.prepared.categories import categories_to_config
+    from modise_lightning.prediction.folder import FolderPrediction, Model
+    from modise_lightning.prediction.inputs.inspection import hash_content
+    from modise_lightning.prediction.preparing import find_images, inspect_images
+    from modise_lightning.prediction.progress import track_images
+    from modise_lightning.prediction.run_settings import read_settings
 
     quieten_libraries()
     check_config(config)
-    files = find_images(Path(config.input))
-    stems = choose_stems([file.name for file in files])
-    module, trained, dataset = load_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
-    predictor = Predictor(
-        module.segmenter,
-        module.inference,
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    settings = read_settings(plain)
+    found = find_images(settings)
+    vocabulary = read_vocabulary(config.vocabulary)
+    read = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    if vocabulary is not None:
+        read.name_classes(vocabulary)
+    module, trained, dataset = read.build(), read.config, read.dataset
+    module.predicts_semantic = settings.lesions.uncertainty
+    inputs = inspect_images(found, settings, track_images("looking at images"))
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    categories = categories_of(trained)
+    model = Model(
+        categories=categories,
         transform=instantiate(trained.data.module.evaluation_transform),
         size_multiple=trained.data.module.size_multiple,
-        device=config.device,
+        in_colours=OmegaConf.select(trained, "data.channels") == "rgb",
+        metadata={
+            "checkpoint": str(config.checkpoint),
+            "model": trained.name,
+            "trained_on": dataset["name"],
+        },
+        is_synthetic=bool(dataset["synthetic"]),
+        identity={
+            "checkpoint": hash_content(Path(config.checkpoint)),
+            "overrides": plain["overrides"],
+            "categories": categories_to_config(categories),
+            "precision": str(config.trainer.precision),
+        },
     )
-    folder = Path(config.output_dir)
-    console = Console()
-    written: list[Path] = []
-    failures: list[str] = []
-    for file in track(files, description="predicting", console=console):
-        try:
-            image = read_image_file(file)
-            exported = export_prediction(
-                folder,
-                stems[file.name],
-                image,
-                predictor(image),
-                categories_of(trained),
-                source=file.name,
-                metadata={
-                    "checkpoint": str(config.checkpoint),
-                    "model": trained.name,
-                    "trained_on": dataset["name"],
-                },
-                synthetic_training_data=bool(dataset["synthetic"]),
-            )
-        except UserError as error:
-            if len(files) == 1:
-                raise
-            failures.append(str(error))
-            continue
-        written.append(exported.json)
-    console.print(f"{len(written)} of {len(files)} images predicted; everything: {folder}", highlight=False)
-    if failures:
-        raise PartlyDoneError(
-            f"{len(failures)} of {len(files)} images could not be predicted: " + "; ".join(failures)
-        )
-    return written
+    prediction = FolderPrediction(inputs, settings, model)
+    _run(prediction, module, config)
+    return prediction.finish()
+
+
+def _run(prediction: FolderPrediction, module: SegmentationModule, config: DictConfig) -> None:
+    """Let Lightning predict what is not finished."""
+    import lightning
+
+    from modise_lightning.callbacks.prediction_writer import PredictionWriter
+    from modise_lightning.configuration.devices import accelerator_of
+    from modise_lightning.prediction.progress import ProgressBar
+
+    trainer: lightning.Trainer = instantiate(
+        config.trainer, **accelerator_of(config.device, config.trainer.devices)
+    )
+    prediction.process = trainer.global_rank
+    if prediction.groups:
+        data = prediction.data()
+        with ProgressBar("predicting", prediction.number_left) as bar, prediction.writing(bar) as writing:
+            trainer.callbacks.append(PredictionWriter(writing))  # type: ignore[attr-defined]
+            trainer.predict(module, datamodule=data, return_predictions=False)
+    trainer.strategy.barrier("predicted")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,11 @@ class PanopticSegmentation:
         chosen = range(len(self.labels)) if indices is None else indices
         return (self.segment_ids == index + 1 for index in chosen)
 
+    def of_one_class(self) -> PanopticSegmentation:
+        """Give the same segments as if there were only one class, with index 0."""
+        crowd = None if self.crowd is None else self.crowd.clamp(max=0)
+        return replace(self, labels=self.labels.new_zeros(len(self.labels)), crowd=crowd)
+
     def areas(self) -> Tensor:
         """Count the pixels of each segment, (N,) int64."""
         import torch
@@ -166,7 +171,8 @@ class Prediction:
     Attributes:
         panoptic: Non-overlapping segments.
         instances: Scored, possibly overlapping masks of the thing classes.
-        semantic: (K, H, W) float; sum over queries of class probability times mask probability.
+        semantic: (K, H, W) float; sum over queries of class probability times mask probability. (0, H, W)
+            where it was not wanted.
     """
 
     panoptic: PanopticSegmentation
@@ -224,6 +230,40 @@ class Batch:
         return replace(
             self, images=self.images.pin_memory(), targets=[target.pin_memory() for target in self.targets]
         )
+
+
+@dataclass
+class ImagesToPredict:
+    """Images without ground truth whose windows go through the network together.
+
+    Attributes:
+        groups: (B, C, H, W) float32 in [0, 1] each, zero-padded on the right and at the bottom, grey (C is 1)
+            or in colours; the images of a group are equally large.
+        members: For each group, the positions of its images in the lists below.
+        image_sizes: (height, width) of each image inside the padding.
+        regions: The part of the whole image that each shows.
+        numbers: Which images they are, in the caller's list.
+        pictures: (H, W) uint8, each whole image as it is drawn; stays where it is.
+        notes: What is to be told of each.
+        unreadable: The numbers of images that could not be read, and why.
+    """
+
+    groups: list[Tensor]
+    members: list[list[int]]
+    image_sizes: list[tuple[int, int]]
+    regions: list[Region]
+    numbers: list[int]
+    pictures: list[Tensor]
+    notes: list[tuple[str, ...]]
+    unreadable: list[tuple[int, str]]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImagesToPredict:
+        """Copy what the network sees to a device."""
+        return replace(self, groups=[group.to(device, non_blocking=non_blocking) for group in self.groups])
+
+    def pin_memory(self) -> ImagesToPredict:
+        """Copy what the network sees to page-locked memory."""
+        return replace(self, groups=[group.pin_memory() for group in self.groups])
 
 
 @dataclass

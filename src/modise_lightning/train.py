@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modise_lightning.callbacks.evaluation import Evaluation
     from modise_lightning.console import Console
     from modise_lightning.data.loading.datamodule import PanopticDataModule, Split
-    from modise_lightning.metrics.evaluation import EvaluationResult
     from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+    from modise_lightning.metrics.result import EvaluationResult
 
 
 def train(config: DictConfig) -> dict[str, EvaluationResult]:

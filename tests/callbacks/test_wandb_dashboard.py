@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from modise_lightning.configuration.command_line import config_directory
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.confusion import count_confusion
 from modise_lightning.reporting.wandb.clinical import clinical_key
 from modise_lightning.reporting.wandb.workspace import CLINICAL

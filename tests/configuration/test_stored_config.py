@@ -16,10 +16,10 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.stored_config import _check_resolvers, _check_targets, read_stored_config
 from modise_lightning.configuration.stored_targets import STORED_CALLBACKS, STORED_TARGETS, may_be_built
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.predict import predict

@@ -26,6 +26,7 @@ from pydicom.uid import (
 from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, check_finite
 from lossless_jpeg import encode_lossless_jpeg
+from modise_lightning.data.images.colours import read_colours
 from modise_lightning.data.images.reading import read_image_file
 from vindr_mammo_download import breast, make_dicom
 
@@ -91,6 +92,11 @@ def _read(name: str) -> Any:
         if image.ndim != 2 or image.dtype != np.float32 or not image.size:
             raise InsaneResultError(f"an image of shape {image.shape}, {image.dtype}")
         check_finite(image, 0, 1, "an image")
+        if not name.endswith(".dcm"):
+            colours = read_colours(folder / name)
+            if colours.shape != (*image.shape, 3) or colours.dtype != np.float32:
+                raise InsaneResultError(f"colours of shape {colours.shape}, {colours.dtype}")
+            check_finite(colours, 0, 1, "colours")
 
     return read
 

@@ -21,10 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError
 from fuzzing.table_mutations import mutate_zip
-from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree
-from modise_lightning.configuration.assembly import build_module, build_segmenter, load_trained
+from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree, mutate_yaml
+from modise_lightning.configuration.assembly import build_module, build_segmenter
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.config_check import check_config
+from modise_lightning.configuration.trained_model import load_trained
+from modise_lightning.configuration.vocabulary import read_vocabulary
 from modise_lightning.pretrained.clip import _read_json
 from modise_lightning.pretrained.weights import fingerprint, read_state_dict
 from modise_lightning.training.checkpoint import METADATA_KEY, trained_state, versions
@@ -74,6 +76,11 @@ _WORDS = [
         ":",
     ),
 ]
+_CLASSES = b"""categories:
+- {name: cyst, prompts: [cyst, simple cyst], isthing: true, color: [1, 2, 3]}
+- lymph node
+- {name: skin, isthing: false}
+"""
 
 
 class _Command:
@@ -116,8 +123,15 @@ def model_kinds() -> list[Kind]:
             "pickled-weights", "w.bin", _weights("w.bin"), [pickled.getvalue()], [mutate_zip, mutate_pickle]
         ),
         Kind("weights-config", "config.json", _clip_config, [clip.encode()], [mutate_json]),
+        Kind("vocabulary", "classes.yaml", _read_classes, [_CLASSES], [mutate_yaml, mutate_bytes]),
         Kind("overrides", "overrides.txt", _compose, [overrides.encode()], [_mutate_overrides]),
     ]
+
+
+def _read_classes(folder: Path) -> None:
+    categories = read_vocabulary(str(folder / "classes.yaml"))
+    if not categories or any(not isinstance(text, str) for each in categories for text in each.prompts):
+        raise InsaneResultError(f"classes {categories}")
 
 
 def _composed(overrides: list[str]) -> DictConfig:

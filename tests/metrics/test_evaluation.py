@@ -17,9 +17,10 @@ import torch.distributed
 import yaml
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import write_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
 CONFIG = Path(__file__).parents[2] / "conf" / "metrics" / "paper.yaml"

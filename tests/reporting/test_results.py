@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.results import RunIdentity, read_results, write_results
 
 RESULT = EvaluationResult(

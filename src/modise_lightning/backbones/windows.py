@@ -55,6 +55,17 @@ def join_pyramids(pyramids: Sequence[FeaturePyramid]) -> FeaturePyramid:
     return FeaturePyramid(*(torch.cat(level) for level in levels))
 
 
+def split_pyramid(pyramid: FeaturePyramid, numbers: Sequence[int]) -> list[FeaturePyramid]:
+    """Give each of several callers the pyramid of its windows, without a copy.
+
+    Args:
+        pyramid: Of all windows, one caller's after another's.
+        numbers: How many windows each has.
+    """
+    levels = zip(*(torch.split(level, list(numbers)) for level in pyramid.levels), strict=True)
+    return [FeaturePyramid(*own) for own in levels]
+
+
 def merge_windows(
     pyramid: FeaturePyramid, offsets: list[tuple[int, int]], batch: int, canvas: tuple[int, int]
 ) -> FeaturePyramid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -11,9 +12,10 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from modise_lightning.structures import Batch, Prediction
 
 
-class EvaluatedBatches(lightning.Callback):
+class EvaluatedBatches(lightning.Callback, ABC):
     """A callback that looks at the predictions of each evaluated batch."""
 
+    @abstractmethod
     def on_evaluated_batch(
         self,
         split: Literal["validation", "test"],
@@ -29,7 +31,6 @@ class EvaluatedBatches(lightning.Callback):
             predictions: One an image.
             batch: The images and their ground truth.
         """
-        raise NotImplementedError
 
     def on_validation_batch_end(
         self,

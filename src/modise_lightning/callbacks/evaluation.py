@@ -9,8 +9,9 @@ import lightning
 import numpy as np
 
 from modise_lightning.callbacks.evaluated_batches import EvaluatedBatches
-from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.structures import Batch, Prediction
 
 

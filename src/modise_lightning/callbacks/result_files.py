@@ -7,8 +7,8 @@ from collections.abc import Callable
 import lightning
 
 from modise_lightning.callbacks.evaluation import Evaluation
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.result import EvaluationResult
 
 
 class ResultFiles(lightning.Callback):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from modise_lightning.data.loading.transforms import luminance
 from modise_lightning.structures import Batch
 
 
@@ -19,7 +21,9 @@ def whole_image(batch: Batch, index: int) -> NDArray[np.float32]:
         (H, W) in [0, 1], black where the background was trimmed.
     """
     height, width = batch.image_sizes[index]
-    image = batch.images[index, 0, :height, :width].float().cpu().numpy()
+    pixels = batch.images[index, :, :height, :width].float().cpu()
+    is_grey = torch.equal(pixels[0], pixels[1]) and torch.equal(pixels[0], pixels[2])
+    image = pixels[0].numpy() if is_grey else luminance(pixels.permute(1, 2, 0).contiguous().numpy())
     if batch.regions is None:
         return image
     region, record = batch.regions[index], batch.records[index]

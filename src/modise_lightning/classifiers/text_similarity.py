@@ -56,11 +56,9 @@ class TextSimilarityClassifier(nn.Module):
             maximum_scale: ``s`` is clamped to this.
         """
         super().__init__()
-        self.num_categories = int(prompt_categories.max()) + 1
-        if set(prompt_categories.tolist()) != set(range(self.num_categories)):
-            raise ValueError(f"prompt_categories: some class of 0..{self.num_categories - 1} has no prompt.")
-        self.register_buffer("text_embeddings", text_embeddings.detach().clone())
-        self.register_buffer("prompt_categories", prompt_categories.detach().clone())
+        self.register_buffer("text_embeddings", None)
+        self.register_buffer("prompt_categories", None)
+        self.set_vocabulary(text_embeddings, prompt_categories)
         self.null_embedding = nn.Parameter(null_embedding.detach().clone())
         self.text_projection = nn.Linear(text_embeddings.shape[1], mask_embedding_channels)
         self.pooled_projection = nn.Sequential(
@@ -70,6 +68,19 @@ class TextSimilarityClassifier(nn.Module):
         self.mask_embedding = nn.Sequential(nn.LayerNorm(hidden_channels), MLP(hidden_channels, widths))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.maximum_scale = maximum_scale
+
+    def set_vocabulary(self, text_embeddings: Tensor, prompt_categories: Tensor) -> None:
+        """Classify among these classes from now on.
+
+        Args:
+            text_embeddings: (P, D) embeddings of the prompts, not normalised.
+            prompt_categories: (P,) int64 class index of each prompt; each of 0..K-1 occurs.
+        """
+        self.num_categories = int(prompt_categories.max()) + 1
+        if set(prompt_categories.tolist()) != set(range(self.num_categories)):
+            raise ValueError(f"prompt_categories: some class of 0..{self.num_categories - 1} has no prompt.")
+        self.text_embeddings = text_embeddings.detach().clone()
+        self.prompt_categories = prompt_categories.detach().clone()
 
     def forward(self, output: MaskGeneratorOutput) -> Tensor:
         """Classify the masks of every prediction.

@@ -17,7 +17,6 @@ from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import count_windows
 from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.configuration.ownership import wait_to_own
-from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
 from modise_lightning.errors import UserError
@@ -28,24 +27,30 @@ from modise_lightning.pretrained.weights import IN_CHECKPOINT, locate
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
-from modise_lightning.training.checkpoint import METADATA_KEY, check_state, read_checkpoint
 from modise_lightning.training.lightning_module import SegmentationModule
 
 _PARTS = ("backbone", "captioner", "text.encoder", "mask_generator")
 
 
-def check_weights(config: DictConfig) -> None:
+def check_weights(config: DictConfig, with_text_encoder: bool = True) -> None:
     """Find the pretrained weights of every part, so that a missing one is told before anything is built.
+
+    Args:
+        config: Composed or stored training configuration.
+        with_text_encoder: Whether texts will be encoded; a checkpoint has the embeddings of its own.
 
     Raises:
         UserError: Names the first part whose weights are nowhere, or a CLIP head that has no CLIP.
     """
+    clip_head = OmegaConf.select(config, "clip_head.enabled")
     for part in _PARTS:
+        if part == "text.encoder" and not (with_text_encoder or clip_head):
+            continue
         node = OmegaConf.select(config, part)
         # A frozen part is not in checkpoints: its loader looks for a file of that name.
         if node is not None and "weights" in node and node.weights != IN_CHECKPOINT:
             locate(part=part, weights=node.weights, repository=node.repository, patterns=["*.json"])
-    if OmegaConf.select(config, "clip_head.enabled") and config.text.encoder is None:
+    if clip_head and config.text.encoder is None:
         raise UserError(
             "clip_head: a learned classifier has no texts to compare with. Set inference/clip_head=none."
         )
@@ -115,6 +120,7 @@ def build_segmenter(
     config: DictConfig,
     text_state: Mapping[str, torch.Tensor] | None = None,
     feature_store: FeatureStore | None = None,
+    categories: Sequence[Category] | None = None,
 ) -> Segmenter:
     """Build the network.
 
@@ -122,6 +128,7 @@ def build_segmenter(
         config: Composed training configuration.
         text_state: The classifier's text embeddings from a checkpoint; None encodes the prompts anew.
         feature_store: Where the features of frozen parts are kept; None computes them each time.
+        categories: Classes of the classifier; None for those of the configuration.
     """
     stored = {} if feature_store is None else {"feature_store": feature_store}
     backbone: Backbone = instantiate(config.backbone, **stored)
@@ -129,16 +136,20 @@ def build_segmenter(
     if config.captioner.get("_target_") is not None:
         captioner = instantiate(config.captioner)(shape=backbone.conditioning_shape, **stored)
     mask_generator = instantiate(config.mask_generator)(feature_channels=backbone.feature_channels)
-    classifier = _build_classifier(config, mask_generator.hidden_channels, text_state)
+    classifier = _build_classifier(
+        config, categories or categories_of(config), mask_generator.hidden_channels, text_state
+    )
     return Segmenter(
         backbone=backbone, captioner=captioner, mask_generator=mask_generator, classifier=classifier
     )
 
 
 def _build_classifier(
-    config: DictConfig, hidden_channels: int, text_state: Mapping[str, torch.Tensor] | None
+    config: DictConfig,
+    categories: Sequence[Category],
+    hidden_channels: int,
+    text_state: Mapping[str, torch.Tensor] | None,
 ) -> nn.Module:
-    categories = categories_of(config)
     build = instantiate(config.text.classifier)
     if config.text.encoder is None:
         return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
@@ -147,8 +158,7 @@ def _build_classifier(
     embeddings: dict[str, torch.Tensor] = {}
     if text_state is None:
         encoder = instantiate(config.text.encoder)
-        template = OmegaConf.select(config, "text.template", default="{}")
-        embeddings["text_embeddings"] = encoder(apply_template(template, prompts))
+        embeddings["text_embeddings"] = encoder(_templated(config, prompts))
         if has_null:
             embeddings["null_embedding"] = encoder([""])[0]
     else:
@@ -159,6 +169,16 @@ def _build_classifier(
         nn.Module,
         build(**embeddings, prompt_categories=prompt_categories, hidden_channels=hidden_channels),
     )
+
+
+def _templated(config: DictConfig, texts: Sequence[str]) -> list[str]:
+    return apply_template(OmegaConf.select(config, "text.template", default="{}"), texts)
+
+
+def encode_texts(config: DictConfig, texts: Sequence[str]) -> torch.Tensor:
+    """Encode texts of classes as the trained classification compares them, (P, D)."""
+    embeddings: torch.Tensor = instantiate(config.text.encoder)(_templated(config, texts))
+    return embeddings
 
 
 def build_module(
@@ -228,45 +248,17 @@ def _storable(config: DictConfig) -> str:
     return OmegaConf.to_yaml(stored)
 
 
-def build_metrics(config: DictConfig) -> SegmentationMetrics:
-    """Build the metrics for the dataset's categories."""
+def build_metrics(config: DictConfig, class_agnostic: bool = False) -> SegmentationMetrics:
+    """Build the metrics for the dataset's categories.
+
+    Args:
+        config: Composed or stored training configuration.
+        class_agnostic: Whether some are also measured with all classes as one.
+    """
     categories = categories_of(config)
     metrics = instantiate(config.metrics)(
         category_names=[category.name for category in categories],
         isthing=[category.isthing for category in categories],
+        **({"class_agnostic": True} if class_agnostic else {}),
     )
     return cast(SegmentationMetrics, metrics)
-
-
-def load_trained(
-    path: Path, overrides: Mapping[str, Any], trusted_targets: Sequence[str] = ()
-) -> tuple[SegmentationModule, DictConfig, dict[str, Any]]:
-    """Rebuild a trained model from nothing but its checkpoint (and its frozen parts' published weights).
-
-    Args:
-        path: A checkpoint of a run.
-        overrides: Nested changes to the configuration in the checkpoint.
-        trusted_targets: Plug-ins that it may name; otherwise nothing but parts of this library is built.
-
-    Returns:
-        The module, the configuration, and what the training dataset said of itself.
-
-    Raises:
-        UserError: The checkpoint is missing or damaged, names what it may not, is of another version, or does
-            not fit.
-    """
-    checkpoint = read_checkpoint(path)
-    metadata = checkpoint[METADATA_KEY]
-    config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
-    check_weights(config)
-    prefix = "segmenter.classifier."
-    state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
-    segmenter = build_segmenter(
-        config, state if f"{prefix}text_embeddings" in checkpoint["state_dict"] else None
-    )
-    before = read_stored_config(path, metadata["config"], {}, trusted_targets)
-    training_texts, _ = flatten_prompts(categories_of(before))
-    module = build_module(config, segmenter, metadata["dataset"], training_texts=training_texts)
-    check_state(module, checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=False)
-    return module.eval(), config, metadata["dataset"]

@@ -76,39 +76,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     def guarded(config: DictConfig) -> None:
         nonlocal is_composed
         is_composed = True
-        # Later, so that --help is quick.
-        from modise_lightning.configuration.ownership import is_first_process, own_output_folder
-
-        try:
-            folder = config.get("output_dir")
-            # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
-            is_owned = config_name != "prepare" and isinstance(folder, str)
-            with own_output_folder(Path(folder)) if is_owned else nullcontext():
-                if is_first_process():
-                    _keep_configuration(config)
-                task(config)
-        except (UserError, OmegaConfBaseException) as error:
-            _tell(str(error))
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
-        except UnicodeEncodeError as error:  # of a library that takes UTF-8 alone, such as TensorBoard
-            name = visible(error.object)[:200]
-            _tell(
-                f"'{name}': a name that is no UTF-8, which not every part can use. Rename the folder or file."
-            )
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise UserError("a name that is no UTF-8") from error
-            sys.exit(1)
-        except BrokenPipeError:
-            _end_quietly()
-        except OSError as error:
-            if error.errno not in _REFUSALS:
-                raise
-            _tell(_describe(error))
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            sys.exit(1)
+        _run_task(config_name, task, config)
 
     try:
         hydra.main(config_path=str(config_directory()), config_name=config_name, version_base="1.3")(
@@ -139,6 +107,38 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             raise
         _tell("interrupted.")
         sys.exit(INTERRUPTED)
+
+
+def _run_task(config_name: str, task: Callable[[DictConfig], object], config: DictConfig) -> None:
+    """Run a task as the owner of its output folder; a user's mistake is told and ends it."""
+    # Later, so that --help is quick.
+    from modise_lightning.configuration.ownership import is_first_process, own_output_folder
+
+    try:
+        folder = config.get("output_dir")
+        # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
+        is_owned = config_name != "prepare" and isinstance(folder, str)
+        with own_output_folder(Path(folder)) if is_owned else nullcontext():
+            if is_first_process():
+                _keep_configuration(config)
+            task(config)
+    except BrokenPipeError:
+        _end_quietly()
+    except (UserError, OmegaConfBaseException, UnicodeEncodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _REFUSALS:
+            raise
+        message = _mistake(error)
+        _tell(message)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise UserError(message) from error
+        sys.exit(error.exit_code if isinstance(error, UserError) else 1)
+
+
+def _mistake(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):  # of a library that takes UTF-8 alone, such as TensorBoard
+        name = visible(error.object)[:200]
+        return f"'{name}': a name that is no UTF-8, which not every part can use. Rename the folder or file."
+    return _describe(error) if isinstance(error, OSError) else str(error)
 
 
 def _end_quietly() -> NoReturn:

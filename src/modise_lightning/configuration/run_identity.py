@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -27,6 +28,7 @@ _MEASUREMENT = (
     "data.module.evaluation_transform.longer_side",
     "data.module.evaluation_transform.trim_background",
     "backbone.window_size",
+    "data.channels",
     "backbone.frozen_precision",
     "clip_head.enabled",
     "clip_head.alpha",
@@ -35,8 +37,28 @@ _MEASUREMENT = (
 )
 
 
+@dataclass(frozen=True)
+class ModelOrigin:
+    """What an evaluation has of another dataset's or vocabulary's classes.
+
+    Attributes:
+        trained_on: Name of the dataset that the model was trained on.
+        unseen: Classes of which training had no text.
+        vocabulary: Identifies texts that were named for the evaluation; None for the dataset's own.
+    """
+
+    trained_on: str
+    unseen: tuple[str, ...]
+    vocabulary: str | None
+
+
 def run_identity(
-    config: DictConfig, dataset: PreparedDataset, split: str, *, precision: str | None
+    config: DictConfig,
+    dataset: PreparedDataset,
+    split: str,
+    *,
+    precision: str | None,
+    origin: ModelOrigin | None = None,
 ) -> RunIdentity:
     """Gather it.
 
@@ -45,6 +67,7 @@ def run_identity(
         dataset: The dataset that was evaluated.
         split: Which images were evaluated: train, validation, test or all.
         precision: Of the Trainer that evaluated it; None where nothing is evaluated.
+        origin: Of a model that was trained before; None for one that the configuration trains.
     """
     # The info holds what a dataset was made with, the folds which image is in which.
     identity = json.dumps([dataset.info, dataset.folds], sort_keys=True)
@@ -63,8 +86,19 @@ def run_identity(
         data_split=OmegaConf.select(config, "data.split", default="folds"),
         split=split,
         fold=config.fold,
-        measurement=_measurement(config) | {"trainer.precision": precision},
+        measurement=_measurement(config) | {"trainer.precision": precision} | _of_origin(origin, dataset),
+        unseen_categories=() if origin is None else origin.unseen,
     )
+
+
+def _of_origin(origin: ModelOrigin | None, dataset: PreparedDataset) -> dict[str, Setting]:
+    """Say what tables must not mix with a model of the dataset itself and with its own texts."""
+    named: dict[str, Setting] = {}
+    if origin is not None and origin.trained_on != dataset.info["name"]:
+        named["trained_on"] = origin.trained_on
+    if origin is not None and origin.vocabulary is not None:
+        named["vocabulary"] = origin.vocabulary
+    return named
 
 
 def _measurement(config: DictConfig) -> dict[str, Setting]:

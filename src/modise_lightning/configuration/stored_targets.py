@@ -28,9 +28,12 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
         "metrics.clinical": (f"{_OURS}metrics.records.clinical_settings.ClinicalSettings",),
         "optimizer": (f"{_OURS}training.optimization.OptimizerFactory",),
         "data.preparer": (
+            f"{_OURS}data.sources.cbis_ddsm.preparer.CbisDdsmPreparer",
             f"{_OURS}data.sources.cdd_cesm.preparer.CddCesmPreparer",
             f"{_OURS}data.sources.coco_panoptic.check.CocoPanopticCheck",
+            f"{_OURS}data.sources.inbreast.preparer.InbreastPreparer",
             f"{_OURS}data.sources.phantom.preparer.PhantomPreparer",
+            f"{_OURS}data.sources.tompei_cmmd.preparer.TompeiCmmdPreparer",
             f"{_OURS}data.sources.vindr_mammo.preparer.VinDrMammoPreparer",
         ),
         "data.preparer.box_to_mask": (f"{_OURS}data.preparation.box_to_mask.BoxToMask",),

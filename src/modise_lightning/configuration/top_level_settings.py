@@ -18,6 +18,7 @@ from pydantic import (
 from modise_lightning.errors import UserError
 
 _PATHS = ("checkpoint", "init", "input", "output", "output_dir", "resume", "source", "data.raw", "data.root")
+_LISTS = ("input",)  # where several are named
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:
@@ -44,6 +45,8 @@ _TYPES: dict[str, Any] = {
     "split": str,
     "contact_sheet_images": NonNegativeInt,
     "verify_only": bool,
+    "vocabulary": str | list[Any] | None,
+    "class_agnostic": bool,
     "trusted_targets": list[str],
     "overrides": dict[str, Any],
     "pictures.num_images": NonNegativeInt,
@@ -77,11 +80,12 @@ def check_top_level(config: Mapping[str, Any]) -> None:
     """
     for key in _PATHS:
         value = _select(config, key)
-        if value is not None and not isinstance(value, str):
-            raise UserError(
-                f"{key}: found {value!r} where a file or folder is named; one with such a name is given as "
-                f"{key}=./{value}."
-            )
+        for each in value if key in _LISTS and isinstance(value, list) else (value,):
+            if each is not None and not isinstance(each, str):
+                raise UserError(
+                    f"{key}: found {each!r} where a file or folder is named; one with such a name is given "
+                    f"as {key}=./{each}."
+                )
     for key, hint in _TYPES.items():
         value = _select(config, key, missing := object())
         if value is missing:

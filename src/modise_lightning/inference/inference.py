@@ -70,6 +70,7 @@ class Inference:
         image_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
         images: Tensor | None = None,
+        with_semantic: bool = True,
     ) -> list[Prediction]:
         """Predict from the last of the L predictions.
 
@@ -79,6 +80,8 @@ class Inference:
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
             images: (B, 3, *padded_size) in [0, 1]; a CLIP head looks at them.
+            with_semantic: Whether the semantic result, a value for each class and pixel, is wanted; without
+                it, it has no class.
         """
         device = output.class_logits.device
         isthing = torch.tensor(self.isthing, device=device)
@@ -91,7 +94,7 @@ class Inference:
             class_probabilities = output.class_logits[-1].float().softmax(-1)
             mask_logits = output.mask_logits()
             return [
-                self._predict(classes, masks, isthing, padded_size, image_size, output_size)
+                self._predict(classes, masks, isthing, padded_size, image_size, output_size, with_semantic)
                 for classes, masks, image_size, output_size in zip(
                     class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
                 )
@@ -105,6 +108,7 @@ class Inference:
         padded_size: tuple[int, int],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
+        with_semantic: bool,
     ) -> Prediction:
         class_probabilities = probabilities_with_no_object[:, :-1]
         panoptic = PanopticAccumulator(
@@ -124,7 +128,9 @@ class Inference:
             max_instances=self.max_instances,
             mask_threshold=self.mask_threshold,
         )
-        semantic = SemanticAccumulator(class_probabilities, output_size)
+        semantic = SemanticAccumulator(
+            class_probabilities if with_semantic else class_probabilities[:, :0], output_size
+        )
         for tile in upsampled_tiles(
             mask_logits, padded_size=padded_size, image_size=image_size, output_size=output_size
         ):

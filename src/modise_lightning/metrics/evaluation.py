@@ -1,10 +1,10 @@
-"""All metrics of the evaluation together, and their plain result."""
+"""All metrics of the evaluation together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -12,110 +12,21 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.accumulated.average_precision import InstanceAveragePrecision
+from modise_lightning.metrics.accumulated.average_precision import (
+    AveragePrecisionResult,
+    InstanceAveragePrecision,
+)
 from modise_lightning.metrics.accumulated.dice import SegmentationDice
 from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualitySweep
 from modise_lightning.metrics.best_threshold import best_threshold
 from modise_lightning.metrics.clinical.record_statistics import Measurement
-from modise_lightning.metrics.clinical.result import ClinicalResult, measure_clinical
+from modise_lightning.metrics.clinical.result import measure_clinical
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.metrics.records.recorder import EvaluationRecorder
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.structures import PanopticSegmentation, Prediction
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Metrics of an evaluation set as plain values in [0, 1]; NaN where a metric is undefined.
-
-    Attributes:
-        num_images: Number of images.
-        category_names: Name of each of the K classes.
-        thresholds: T IoU thresholds.
-        best_threshold: The threshold with the highest mean panoptic quality (within a limit).
-        panoptic_quality: At each threshold, mean over the classes that occur.
-        recognition_quality: Likewise.
-        segmentation_quality: Likewise.
-        average_precision: At each threshold, mean over the thing classes with truth.
-        dice: Mean over the classes that occur.
-        panoptic_quality_by_category: For each class name, at each threshold.
-        recognition_quality_by_category: Likewise.
-        segmentation_quality_by_category: Likewise.
-        average_precision_by_category: Likewise.
-        dice_by_category: For each class name.
-        panoptic_quality_at: Mean panoptic quality at the thresholds that are shown beside the best one, by
-            threshold (as text, JSON's keys).
-        clinical: What ``metrics=clinical`` adds; None with other metrics.
-    """
-
-    num_images: int
-    category_names: list[str]
-    thresholds: list[float]
-    best_threshold: float
-    panoptic_quality: list[float]
-    recognition_quality: list[float]
-    segmentation_quality: list[float]
-    average_precision: list[float]
-    dice: float
-    panoptic_quality_by_category: dict[str, list[float]]
-    recognition_quality_by_category: dict[str, list[float]]
-    segmentation_quality_by_category: dict[str, list[float]]
-    average_precision_by_category: dict[str, list[float]]
-    dice_by_category: dict[str, float]
-    panoptic_quality_at: dict[str, float] = field(default_factory=dict)
-    clinical: ClinicalResult | None = None
-
-    def at(self, threshold: float) -> dict[str, float]:
-        """Give the means at one threshold.
-
-        Args:
-            threshold: One of ``thresholds``.
-
-        Raises:
-            UserError: The threshold was not evaluated.
-        """
-        for index, value in enumerate(self.thresholds):
-            if math.isclose(value, threshold):
-                return {
-                    "panoptic_quality": self.panoptic_quality[index],
-                    "recognition_quality": self.recognition_quality[index],
-                    "segmentation_quality": self.segmentation_quality[index],
-                    "average_precision": self.average_precision[index],
-                    "dice": self.dice,
-                }
-        raise UserError(
-            f"threshold {threshold} was not evaluated; metrics.thresholds holds {self.thresholds}."
-        )
-
-    def summary(self) -> dict[str, float]:
-        """Give the means at the best threshold, and that threshold."""
-        return {**self.at(self.best_threshold), "best_threshold": self.best_threshold}
-
-    def summary_by_category(self) -> dict[str, float]:
-        """Give each class's metrics at the best threshold, as ``<metric>/<class>``."""
-        index = self.thresholds.index(self.best_threshold)
-        curves = {
-            "panoptic_quality": self.panoptic_quality_by_category,
-            "recognition_quality": self.recognition_quality_by_category,
-            "segmentation_quality": self.segmentation_quality_by_category,
-            "average_precision": self.average_precision_by_category,
-        }
-        return {
-            **{
-                f"{metric}/{name}": curve[index]
-                for metric, by_category in curves.items()
-                for name, curve in by_category.items()
-            },
-            **{f"dice/{name}": dice for name, dice in self.dice_by_category.items()},
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as values that JSON can hold; NaN becomes None."""
-        values = {name: _nan_to_none(value) for name, value in asdict(self).items()}
-        if self.clinical is None:
-            del values["clinical"]
-        return values
 
 
 class SegmentationMetrics(nn.Module):
@@ -133,6 +44,7 @@ class SegmentationMetrics(nn.Module):
         dice_reduction: Literal["pooled", "by_image"],
         fixed_thresholds: Sequence[float] = (),
         clinical: ClinicalSettings | None = None,
+        class_agnostic: bool = False,
     ) -> None:
         """Build the metrics.
 
@@ -146,6 +58,8 @@ class SegmentationMetrics(nn.Module):
             dice_reduction: ``pooled`` over the evaluation set or averaged ``by_image``.
             fixed_thresholds: Panoptic quality at those of them that are evaluated is shown beside the best.
             clinical: What is measured beside, of cases, borders and strata; None for nothing.
+            class_agnostic: Whether panoptic quality and average precision are also measured with all classes
+                as one.
 
         Raises:
             UserError: The thresholds are not rising numbers in [0, 1) with one within the limit.
@@ -182,7 +96,15 @@ class SegmentationMetrics(nn.Module):
             num_categories=num_categories, thresholds=self.thresholds, matching=matching
         )
         self.average_precision = InstanceAveragePrecision(
-            isthing=isthing, thresholds=self.thresholds, max_detections=max_detections
+            isthing=isthing,
+            thresholds=self.thresholds,
+            max_detections=max_detections,
+            class_agnostic=class_agnostic,
+        )
+        self.any_class_quality = (
+            PanopticQualitySweep(num_categories=1, thresholds=self.thresholds, matching=matching)
+            if class_agnostic
+            else None
         )
         self.dice = SegmentationDice(
             num_categories=num_categories,
@@ -199,7 +121,12 @@ class SegmentationMetrics(nn.Module):
         Raises:
             ValueError: Numbers or sizes differ.
         """
-        self.panoptic_quality.update([prediction.panoptic for prediction in predictions], targets)
+        panoptic = [prediction.panoptic for prediction in predictions]
+        self.panoptic_quality.update(panoptic, targets)
+        if self.any_class_quality is not None:
+            self.any_class_quality.update(
+                [each.of_one_class() for each in panoptic], [each.of_one_class() for each in targets]
+            )
         self.average_precision.update([prediction.instances for prediction in predictions], targets)
         self.dice.update([prediction.semantic for prediction in predictions], targets)
 
@@ -229,13 +156,27 @@ class SegmentationMetrics(nn.Module):
                 for threshold, quality in zip(self.thresholds, mean_quality, strict=True)
                 if threshold in self.fixed_thresholds
             },
+            class_agnostic=self._class_agnostic(precision),
         )
+
+    def _class_agnostic(self, precision: AveragePrecisionResult) -> dict[str, list[float]] | None:
+        if self.any_class_quality is None or precision.class_agnostic is None:
+            return None
+        quality = self.any_class_quality.compute()
+        return {
+            "panoptic_quality": quality.mean_panoptic_quality.tolist(),
+            "recognition_quality": quality.mean_recognition_quality.tolist(),
+            "segmentation_quality": quality.mean_segmentation_quality.tolist(),
+            "average_precision": precision.class_agnostic.tolist(),
+        }
 
     def reset(self) -> None:
         """Forget all images."""
         self.panoptic_quality.reset()
         self.average_precision.reset()
         self.dice.reset()
+        if self.any_class_quality is not None:
+            self.any_class_quality.reset()
 
     def recorder(self) -> EvaluationRecorder:
         """Build what records single images as these metrics measure them."""
@@ -286,11 +227,3 @@ def _check_suspicious(category_names: Sequence[str], clinical: ClinicalSettings 
             f"metrics.clinical.suspicious: the dataset has no class '{unknown[0]}'; it has "
             f"{', '.join(category_names)}."
         )
-
-
-def _nan_to_none(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

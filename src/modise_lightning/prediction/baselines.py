@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.inference.bright_blob import predict_bright_blob
-from modise_lightning.metrics.evaluation import EvaluationResult, SegmentationMetrics
+from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
+from modise_lightning.metrics.result import EvaluationResult
 
 
 def evaluate_bright_blob(

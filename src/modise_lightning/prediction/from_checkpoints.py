@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from modise_lightning.configuration.assembly import build_data, load_trained
+from modise_lightning.configuration.assembly import build_data
 from modise_lightning.configuration.run_identity import run_identity
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.errors import UserError
 from modise_lightning.prediction.predictor import Predictor
@@ -106,4 +107,4 @@ def _predict(
     for image_id, position in images:
         image, target = dataset.read_image(position), dataset.read_target(position)
         name = dataset.records[position].file_name
-        yield image_id, ComparisonRow(name, image, target, predictor(image))
+        yield image_id, ComparisonRow(name, image, target, predictor(dataset.read_input(position)))

@@ -25,6 +25,7 @@ class Predictor:
         transform: EvaluationTransform,
         size_multiple: int,
         device: str = "auto",
+        with_semantic: bool = True,
     ) -> None:
         """Put the model on a device.
 
@@ -34,6 +35,8 @@ class Predictor:
             transform: What an image is resized and trimmed with; the prediction is of the whole image.
             size_multiple: What the resized image is padded to a multiple of, in pixels.
             device: A torch device, or ``auto`` for an accelerator if there is one.
+            with_semantic: Whether predictions have the semantic map, which takes time and memory for each
+                class and pixel.
         """
         if device == "auto":
             accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -43,13 +46,14 @@ class Predictor:
         self.inference = inference
         self.transform = transform
         self.size_multiple = size_multiple
+        self.with_semantic = with_semantic
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> Prediction:
         """Predict one image.
 
         Args:
-            image: (H, W) float32 in [0, 1].
+            image: (H, W) float32 in [0, 1], or (H, W, 3) in colours.
 
         Returns:
             Segments, instances and semantic map at (H, W).
@@ -60,6 +64,11 @@ class Predictor:
         output = self.segmenter(padded, final_only=True)
         sizes = (padded.shape[-2], padded.shape[-1])
         (prediction,) = self.inference(
-            output, sizes, [(height, width)], [(region.height, region.width)], padded
+            output,
+            sizes,
+            [(height, width)],
+            [(region.height, region.width)],
+            padded,
+            with_semantic=self.with_semantic,
         )
-        return place_prediction(prediction, region, *image.shape)
+        return place_prediction(prediction, region, image.shape[0], image.shape[1])

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.confusion import Confusion
 from modise_lightning.reporting.pictures.many_classes import (
     MOST_CLASSES,

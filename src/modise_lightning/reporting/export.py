@@ -33,11 +33,12 @@ class PredictionFiles:
     json: Path
 
 
-def choose_stems(names: Sequence[str]) -> dict[str, str]:
+def choose_stems(names: Sequence[str], reserved: Sequence[str] = ()) -> dict[str, str]:
     """Choose what each image's files begin with, so that no image's files replace another one's.
 
     Args:
         names: File names of the images, all different.
+        reserved: What other files begin with.
 
     Returns:
         By name: its stem where that is the only one of its kind, else the whole name with ``_`` for dots,
@@ -45,8 +46,13 @@ def choose_stems(names: Sequence[str]) -> dict[str, str]:
         have it.
     """
     alone = Counter(Path(name).stem.casefold() for name in names)
-    stems = {name: Path(name).stem for name in names if alone[Path(name).stem.casefold()] == 1}
-    taken = {stem.casefold() for stem in stems.values()}
+    others = {stem.casefold() for stem in reserved}
+    stems = {
+        name: stem
+        for name in names
+        if alone[(stem := Path(name).stem).casefold()] == 1 and stem.casefold() not in others
+    }
+    taken = others | {stem.casefold() for stem in stems.values()}
     for name in names:
         if name in stems:
             continue
@@ -67,6 +73,7 @@ def export_prediction(
     source: str,
     metadata: Mapping[str, Any],
     synthetic_training_data: bool,
+    description: Mapping[str, Any] | None = None,
 ) -> PredictionFiles:
     """Write ``<stem>_overlay.png``, ``<stem>_panoptic.png`` and ``<stem>.json``.
 
@@ -84,6 +91,7 @@ def export_prediction(
         source: Name of the image file.
         metadata: Plain values about the model, for the JSON.
         synthetic_training_data: Whether the JSON warns that the model knows only phantoms.
+        description: Plain values about the image, for the JSON.
 
     Raises:
         UserError: The stem is not a plain file name. Nothing is written.
@@ -124,6 +132,7 @@ def export_prediction(
         "image": source,
         "height": image.shape[0],
         "width": image.shape[1],
+        **(description or {}),
         **({"notice": SYNTHETIC_NOTICE} if synthetic_training_data else {}),
         "synthetic_training_data": synthetic_training_data,
         "model": dict(metadata),

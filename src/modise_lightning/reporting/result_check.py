@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from modise_lightning.metrics.clinical.result import ClinicalResult
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 
 _CURVES = ("panoptic_quality", "recognition_quality", "segmentation_quality", "average_precision")
 
@@ -48,6 +48,10 @@ def check_result(result: EvaluationResult) -> None:
         _check_names(f"{curve}_by_category", by_category, names)
         for name, values in by_category.items():
             _check_values(f"{curve}_by_category.{name}", values, len(thresholds))
+    if result.class_agnostic is not None:
+        _check_names("class_agnostic", result.class_agnostic, _CURVES)
+        for name, values in result.class_agnostic.items():
+            _check_values(f"class_agnostic.{name}", values, len(thresholds))
     if result.clinical is not None:
         _check_clinical(result.clinical, names)
     _check_names("dice_by_category", result.dice_by_category, names)

@@ -48,6 +48,7 @@ class RunIdentity:
         fold: The test fold.
         measurement: Other settings that change a number, by their key in the configuration; empty where they
             are not known.
+        unseen_categories: Classes of which training had no text.
     """
 
     name: str
@@ -64,6 +65,7 @@ class RunIdentity:
     num_folds: int | None = None
     data_split: str = "folds"
     measurement: Mapping[str, Setting] = field(default_factory=dict)
+    unseen_categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class _Content(BaseModel):
     num_folds: PositiveInt | None = None
     data_split: str = "folds"
     measurement: dict[str, Setting] = {}
+    unseen_categories: list[str] = []
     results: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
@@ -139,6 +142,7 @@ def read_results(path: Path, result_type: type[T]) -> StoredResults[T]:
         raise UserError(f"{path}: not JSON ({error}); give a run's results.json.") from error
     about = content.model_dump(exclude={"results"})
     about["random_parts"] = tuple(content.random_parts)
+    about["unseen_categories"] = tuple(content.unseen_categories)
     return StoredResults(RunIdentity(**about), results)
 
 

@@ -14,7 +14,7 @@ from modise_lightning.inference.inference import Inference
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.pretrained.weights import fingerprint
 from modise_lightning.segmenter import Segmenter
-from modise_lightning.structures import Batch, Prediction, Region
+from modise_lightning.structures import Batch, ImagesToPredict, Prediction, Region
 from modise_lightning.training.checkpoint import METADATA_KEY, check_state, trained_state, versions
 from modise_lightning.training.optimization import OptimizerFactory
 
@@ -46,6 +46,8 @@ class SegmentationModule(lightning.LightningModule):
         self.inference = inference
         self.optimizer_factory = optimizer_factory
         self.metadata = dict(metadata)
+        # Of images without ground truth: it takes time and memory for each class and pixel.
+        self.predicts_semantic = True
         # Checkpoints leave the frozen weights out; on_load_checkpoint checks the rest strictly.
         self.strict_loading = False
 
@@ -78,6 +80,26 @@ class SegmentationModule(lightning.LightningModule):
             place_prediction(prediction, region, record.height, record.width)
             for prediction, region, record in zip(predictions, regions, batch.records, strict=True)
         ]
+
+    def predict_step(self, batch: ImagesToPredict, batch_index: int) -> list[Prediction]:
+        """Predict images without ground truth, each at the size of its whole picture."""
+        colours = [group.expand(-1, 3, -1, -1) for group in batch.groups]
+        found: dict[int, Prediction] = {}
+        outputs = self.segmenter.predict_groups(colours) if colours else []
+        for images, members, output in zip(colours, batch.members, outputs, strict=True):
+            regions = [batch.regions[position] for position in members]
+            predictions = self.inference(
+                output,
+                (images.shape[-2], images.shape[-1]),
+                [batch.image_sizes[position] for position in members],
+                [(region.height, region.width) for region in regions],
+                images,
+                with_semantic=self.predicts_semantic,
+            )
+            for position, region, prediction in zip(members, regions, predictions, strict=True):
+                height, width = batch.pictures[position].shape
+                found[position] = place_prediction(prediction, region, height, width)
+        return [found[position] for position in range(len(batch.numbers))]
 
     def _log_losses(self, split: str, losses: Mapping[str, Tensor], batch_size: int) -> None:
         shown = {f"{split}/{name}": losses[name].detach() for name in ("class", "mask", "dice")}

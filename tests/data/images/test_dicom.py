@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from modise_lightning.data.images.dicom import read_dicom
+from modise_lightning.data.images.image_file import PixelSettings
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS, read_image_file
 from modise_lightning.errors import UserError
 
@@ -261,3 +262,102 @@ def test_a_deflated_file_is_read_unless_it_inflates_beyond_the_limit(tmp_path: P
     assert path.stat().st_size < 100_000
     with pytest.raises(UserError, match="inflates to more than 18777216 bytes"):
         read_dicom(path, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("interpretation", "shape", "is_inverted", "contradicts"),
+    [
+        ("MONOCHROME2", None, False, False),
+        ("MONOCHROME2", "IDENTITY", False, False),
+        ("MONOCHROME2", "INVERSE", True, True),
+        ("MONOCHROME1", None, True, False),
+        ("MONOCHROME1", "INVERSE", True, False),
+        ("MONOCHROME1", "IDENTITY", True, True),
+    ],
+)
+def test_a_presentation_table_that_inverts_does_so_once(
+    interpretation: str, shape: str | None, is_inverted: bool, contradicts: bool, tmp_path: Path
+) -> None:
+    dataset = make(PhotometricInterpretation=interpretation, WindowCenter=2000, WindowWidth=1500)
+    if shape is not None:
+        dataset.PresentationLUTShape = shape
+    plain = read(make(WindowCenter=2000, WindowWidth=1500), tmp_path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        image = read(dataset, tmp_path)
+    assert np.allclose(image, 1 - plain if is_inverted else plain)
+    assert any("contradict" in str(warning.message) for warning in told) == contradicts
+
+
+def test_raw_detector_values_are_refused_or_converted(tmp_path: Path) -> None:
+    # Intensities behind 0 to 5 units of attenuation, as Beer and Lambert have it.
+    attenuated = np.linspace(0, 5, 300).reshape(15, 20)
+    intensity = np.rint(60_000 * np.exp(-attenuated)).astype(np.uint16)
+    logarithm = np.rint(4000 - 800 * attenuated).astype(np.uint16)
+    expected = (
+        (attenuated - np.percentile(attenuated, 0.5)) / np.ptp(np.percentile(attenuated, [0.5, 99.5]))
+    ).clip(0, 1)
+    path = tmp_path / "image.dcm"
+    for stored, relationship, sign in (
+        (intensity, "LIN", 1),
+        (logarithm, "LOG", 1),
+        (4000 - logarithm, "LOG", -1),
+    ):
+        dataset = make(
+            stored,
+            PresentationIntentType="FOR PROCESSING",
+            BitsStored=16,
+            HighBit=15,
+            PixelIntensityRelationship=relationship,
+            PixelIntensityRelationshipSign=sign,
+        )
+        dataset.save_as(path, enforce_file_format=True)
+        with pytest.raises(UserError, match=r"image\.dcm' is FOR PROCESSING.*for_processing=convert"):
+            read_image_file(path, PixelSettings(for_processing="refuse"))
+        converted = read_image_file(path, PixelSettings(for_processing="convert"))
+        assert np.allclose(converted, expected, atol=2e-3)
+        del dataset.PixelIntensityRelationship
+        dataset.save_as(path, enforce_file_format=True)
+        with pytest.raises(UserError, match="PixelIntensityRelationship is missing"):
+            read_image_file(path, PixelSettings(for_processing="convert"))
+
+
+def test_a_frame_of_several_is_refused_or_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "image.dcm"
+    frames = np.stack([STORED, STORED[::-1], STORED // 2])
+    dataset = make(WindowCenter=2000, WindowWidth=1500)
+    dataset.NumberOfFrames, dataset.PixelData = 3, frames.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    with pytest.raises(UserError, match=r"has 3 frame\(s\) of MONOCHROME2.*frame=1 to 3"):
+        read_image_file(path)
+    for number, frame in enumerate(frames, start=1):
+        chosen = read_image_file(path, PixelSettings(frame=number))
+        assert np.array_equal(chosen, read(make(frame, WindowCenter=2000, WindowWidth=1500), tmp_path))
+        dataset.save_as(path, enforce_file_format=True)
+    for number in (0, 4):
+        with pytest.raises(UserError, match=f"frames 1 to 3; frame={number} is none"):
+            read_image_file(path, PixelSettings(frame=number))
+
+
+def test_a_frames_own_groups_say_how_it_is_displayed(tmp_path: Path) -> None:
+    def group(name: str, **elements: object) -> Dataset:
+        inner, outer = Dataset(), Dataset()
+        for key, value in elements.items():
+            setattr(inner, key, value)
+        setattr(outer, name, [inner])
+        return outer
+
+    path = tmp_path / "image.dcm"
+    dataset = make()
+    dataset.NumberOfFrames, dataset.PixelData = 2, np.stack([STORED, STORED]).tobytes()
+    dataset.SharedFunctionalGroupsSequence = [
+        group("PixelValueTransformationSequence", RescaleSlope=2, RescaleIntercept=-100)
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        group("FrameVOILUTSequence", WindowCenter=3000, WindowWidth=1000),
+        group("FrameVOILUTSequence", WindowCenter=5000, WindowWidth=2000),
+    ]
+    dataset.save_as(path, enforce_file_format=True)
+    second = read_image_file(path, PixelSettings(frame=2))
+    rescale = {"RescaleSlope": 2, "RescaleIntercept": -100}
+    assert np.array_equal(second, read(make(WindowCenter=5000, WindowWidth=2000, **rescale), tmp_path))

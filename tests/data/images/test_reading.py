@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.data import get_testdata_file
 
-from modise_lightning.data.images.reading import find_images, read_image_file
+from modise_lightning.data.images.image_file import FileInMemory, PixelSettings
+from modise_lightning.data.images.reading import find_images, largest_undeclared, read_image_file
 from modise_lightning.data.sources.cdd_cesm.image import read_jpeg
 from modise_lightning.errors import UserError
 
@@ -344,3 +346,32 @@ def test_an_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> None:
         find_images(unreadable)
     with pytest.raises(UserError, match=r"notes' is not a readable image"):
         read_image_file(unreadable)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_white_that_the_file_does_not_tell_is_given(suffix: str, tmp_path: Path) -> None:
+    pixels = np.linspace(0, 1023, 40).astype(np.uint16).reshape(5, 8)
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels).save(path)
+    assert largest_undeclared(path) == 1023
+    np.testing.assert_array_equal(
+        read_image_file(path, PixelSettings(white=1023)), pixels.astype(np.float32) / np.float32(1023)
+    )
+    with pytest.raises(UserError, match="has the value 1023, above white=511"):
+        read_image_file(path, PixelSettings(white=511))
+    Image.fromarray((pixels // 4).astype(np.uint8)).save(path)
+    assert largest_undeclared(path) is None
+    assert read_image_file(path, PixelSettings(white=1023)).max() == 1
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "jpg", "dcm"])
+def test_bytes_in_memory_read_as_the_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "dcm":
+        path.write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
+    else:
+        Image.fromarray(np.linspace(0, 255, 70).astype(np.uint8).reshape(7, 10)).save(path)
+    member = FileInMemory(f"exam.zip:{path.name}", path.read_bytes())
+    np.testing.assert_array_equal(read_image_file(member), read_image_file(path))
+    with pytest.raises(UserError, match=rf"'exam\.zip:a\.{kind}' is not a readable"):
+        read_image_file(FileInMemory(member.name, member.content[:60]))

@@ -156,6 +156,20 @@ def test_an_official_split_that_is_not_there_is_told(build: Build, tmp_path: Pat
     build(root=str(tmp_path))
 
 
+def test_what_the_official_split_leaves_out_is_in_no_part_of_it_and_in_the_folds(
+    build: Build, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, 5)
+    change_splits(tmp_path, lambda number, image: image.update(split="neither") if number in (4, 5) else None)
+    for fold in range(5):
+        data = build(root=str(tmp_path), split="official", fold=fold)
+        parts = [*data.indices["train"], *data.indices["validation"], *data.indices["test"]]
+        assert sorted(parts) == sorted({*range(2 * NUM_PATIENTS)} - {4, 5})
+    assert {4, 5} <= {
+        index for fold in range(5) for index in build(root=str(tmp_path), fold=fold).indices["test"]
+    }
+
+
 def test_an_official_split_that_divides_a_patient_or_has_no_test_is_told(
     build: Build, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from modise_lightning.data.images.background import find_breast
 from modise_lightning.data.loading.transforms import (
@@ -14,6 +15,7 @@ from modise_lightning.data.loading.transforms import (
     TrainTransform,
     compact,
     crop,
+    luminance,
     resize_ids,
     resize_image,
     to_rgb,
@@ -251,3 +253,28 @@ def test_trimming_comes_before_everything_else() -> None:
     pixels, shown = evaluation_transform(None, trim_background=True)(image)
     assert shown == box
     assert torch.equal(pixels, to_rgb(crop(image, box)))
+
+
+def test_colours_go_the_way_of_grey_values() -> None:
+    """Each channel of colours becomes what it would become as grey values; intensity changes are shared."""
+    generator = np.random.default_rng(0)
+    image = generator.random((50, 70, 3), dtype=np.float32)
+    target = PanopticSegmentation(torch.from_numpy(disc(50, 70)).long(), torch.tensor([0]))
+    augment = transform(64, (0.9, 1.4), padding_value=0.5)
+    coloured, segments, size = augment(image, target, np.random.default_rng(3))
+    for channel in range(3):
+        grey, others, same = augment(image[..., channel], target, np.random.default_rng(3))
+        torch.testing.assert_close(coloured[channel], grey[channel], rtol=1e-5, atol=1e-6)
+        assert torch.equal(others.segment_ids, segments.segment_ids)
+        assert same == size
+    whole, region = evaluation_transform(40)(image)
+    assert whole.shape == (3, 29, 40)
+    assert (region.height, region.width) == (50, 70)
+    assert torch.equal(whole[1], evaluation_transform(40)(image[..., 1])[0][0])
+
+
+def test_luminance_is_that_of_pillow() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(colours).convert("L"), dtype=np.float32) / 255
+    np.testing.assert_allclose(luminance(colours.astype(np.float32) / 255), expected, atol=1 / 255)
+    assert luminance(expected) is expected

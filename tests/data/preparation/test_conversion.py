@@ -74,6 +74,17 @@ def test_only_what_changed_is_converted_again(tasks: list[TextTask]) -> None:
     assert list(PreparationJournal(tasks[0].root).read().values()) == images
 
 
+def test_an_image_whose_file_is_gone_by_now_is_converted_again_which_says_so(tasks: list[TextTask]) -> None:
+    make(tasks).convert(tasks, convert)
+    tasks[1].source.unlink()
+
+    def convert_or_say(task: TextTask) -> FinishedImage | str:
+        return convert(task) if task.source.is_file() else f"{task.source.name}: gone."
+
+    images, problems = make(tasks).convert(tasks, convert_or_say)
+    assert ([image.entry.record.image_id for image in images], problems) == ([2, 1], ["0.txt: gone."])
+
+
 def test_images_that_are_gone_are_removed(tasks: list[TextTask]) -> None:
     make(tasks).convert(tasks, convert)
     (tasks[0].root / "panoptic.json").write_text("complete")

@@ -21,9 +21,10 @@ def test_right_entries_are_converted() -> None:
         ([], r"data\.categories: empty"),
         (3, r"data\.categories: expected a list of categories, found '3'"),
         (MASS, r"data\.categories: expected a list of categories"),
-        (["mass"], r"categories\[0\]: expected the keys"),
+        (["mass"], r"categories\[0\]: expected the key name"),
         ([MASS, MASS], "the name 'mass' stands 2 times"),
-        ([{"name": "mass"}], r"categories\[0\]: expected the keys"),
+        ([{"prompts": ["mass"]}], r"categories\[0\]: expected the key name"),
+        ([{**MASS, "colour": [1, 2, 3]}], r"of prompts, isthing, color any; found .*colour"),
         ([MASS, {**MASS, "name": ""}], r"categories\[1\]\.name"),
         ([{**MASS, "prompts": []}], r"categories\[0\]\.prompts"),
         ([{**MASS, "prompts": "mass"}], r"categories\[0\]\.prompts"),
@@ -35,3 +36,10 @@ def test_right_entries_are_converted() -> None:
 def test_a_mistake_names_its_entry(nodes: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         categories_from_config(nodes)
+
+
+def test_what_is_left_out_has_its_usual_value() -> None:
+    categories = categories_from_config([{"name": f"class {number}"} for number in range(30)])
+    assert all(category.prompts == (category.name,) and category.isthing for category in categories)
+    assert len({category.color for category in categories}) == 21
+    assert all(0 <= value <= 255 for category in categories for value in category.color)

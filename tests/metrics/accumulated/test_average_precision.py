@@ -210,3 +210,29 @@ def test_wrong_sizes_are_refused() -> None:
     targets[0].segment_ids = targets[0].segment_ids.T
     with pytest.raises(ValueError, match="one size"):
         metric_for(2).update(predictions, targets)
+
+
+def test_with_all_classes_as_one_it_is_that_of_relabelled_masks() -> None:
+    """Pycocotools on the same masks with one label, of which each mask given twice counts once."""
+    predictions, targets = make_images(6, 5, (40, 50), 3)
+    doubled = [
+        InstanceSegmentation(
+            torch.cat([each.masks, each.masks]),
+            torch.cat([each.labels, (each.labels + 1) % 3]),
+            torch.cat([each.scores, each.scores / 2 - 1e-3]).clamp(min=0),
+        )
+        for each in predictions
+    ]
+    metric = InstanceAveragePrecision(
+        isthing=[True] * 3, thresholds=THRESHOLDS, max_detections=100, class_agnostic=True
+    )
+    metric.update(doubled, targets)
+    alone = [
+        InstanceSegmentation(each.masks, torch.zeros_like(each.labels), each.scores) for each in predictions
+    ]
+    relabelled = [each.of_one_class() for each in targets]
+    expected = pycocotools_precision(alone, relabelled, 1)[:, 0]
+    found = metric.compute().class_agnostic
+    assert found is not None
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+    assert not np.allclose(expected, metric.compute().mean.numpy(), atol=1e-3)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.text_tables.results import render_results
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.wandb.workspace import describe_workspace
 
 REPOSITORY = Path(__file__).parents[3]

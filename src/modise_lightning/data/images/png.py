@@ -5,14 +5,19 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modise_lightning.data.images.samples import WHITE_16_BIT, luminance, warn_if_nearly_black
+from modise_lightning.data.images.image_file import ImageFile, PixelSettings
+from modise_lightning.data.images.samples import (
+    WHITE_16_BIT,
+    luminance,
+    undeclared_white,
+    warn_if_nearly_black,
+)
 from modise_lightning.errors import UserError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -44,17 +49,21 @@ class _Chunks:
     bare: bytes
 
 
-def read_png(path: Path, width: int, height: int) -> NDArray[np.float32]:
+def read_png(
+    path: ImageFile, width: int, height: int, pixels: PixelSettings
+) -> tuple[NDArray[np.float32], int | None]:
     """Read a PNG's pixels as they are stored, without its orientation.
 
     Args:
         path: The file.
         width: As its header says; the caller has checked that it is not too large.
         height: Likewise.
+        pixels: What is white in 16 bits of which the file says nothing.
 
     Returns:
         (H, W) float32 in [0, 1]: samples divided by white (255 or 65535; 2^b - 1 where sBIT says that b bits
-        are used and no value needs more), colours as luminance, transparent pixels as on black.
+        are used and no value needs more), colours as luminance, transparent pixels as on black. And the
+        largest sample where its white is not told.
 
     Raises:
         UserError: It is truncated or damaged, or ends before its last row.
@@ -67,9 +76,13 @@ def read_png(path: Path, width: int, height: int) -> NDArray[np.float32]:
     alpha = decoded[..., 3] if decoded.ndim == 3 and decoded.shape[2] == 4 else None
     colours = decoded if decoded.ndim == 2 else decoded[..., 2::-1]
     stored = luminance(colours)
-    white = _white(chunks, colours, full)
-    if white == full > 255:
-        warn_if_nearly_black(path, colours)
+    is_undeclared = full > 255 and chunks.significant_bits is None
+    if is_undeclared:
+        white = undeclared_white(path, colours, pixels)
+    else:
+        white = _white(chunks, colours, full)
+        if white == full > 255:
+            warn_if_nearly_black(path, int(colours.max(initial=0)))
     values = stored.astype(np.float32)
     values /= np.float32(white)
     if alpha is not None:
@@ -79,7 +92,7 @@ def read_png(path: Path, width: int, height: int) -> NDArray[np.float32]:
         scale = 1 if chunks.depth >= 8 else 255 // (2**chunks.depth - 1)
         is_transparent = colours == np.asarray(chunks.transparent) * scale
         values[is_transparent if colours.ndim == 2 else is_transparent.all(-1)] = 0
-    return values
+    return values, int(colours.max(initial=0)) if is_undeclared else None
 
 
 def _white(chunks: _Chunks, colours: NDArray[Any], full: int) -> int:
@@ -97,7 +110,7 @@ def _white(chunks: _Chunks, colours: NDArray[Any], full: int) -> int:
     return 2**bits - 1 if left_as_they_are else full
 
 
-def _read_chunks(path: Path, width: int, height: int) -> _Chunks:
+def _read_chunks(path: ImageFile, width: int, height: int) -> _Chunks:
     kept: list[tuple[bytes, bytes]] = []
     # Eight bytes a pixel at most; an uncompressed stream is little larger than its pixels.
     left = 2 * 8 * width * height + _OTHER_BYTES
@@ -121,14 +134,14 @@ def _read_chunks(path: Path, width: int, height: int) -> _Chunks:
     return _understand(path, kept)
 
 
-def _next_chunk(path: Path, file: BinaryIO) -> tuple[bytes, int]:
+def _next_chunk(path: ImageFile, file: BinaryIO) -> tuple[bytes, int]:
     header = file.read(8)
     if len(header) < 8:
         raise UserError(f"'{path}' is not a readable image (it is truncated).")
     return header[4:], int.from_bytes(header[:4], "big")
 
 
-def _understand(path: Path, kept: list[tuple[bytes, bytes]]) -> _Chunks:
+def _understand(path: ImageFile, kept: list[tuple[bytes, bytes]]) -> _Chunks:
     first, header = kept[0]
     if first != b"IHDR" or len(header) != 13:
         raise UserError(f"'{path}' is not a readable image (it does not begin with its header).")
@@ -153,7 +166,7 @@ def _understand(path: Path, kept: list[tuple[bytes, bytes]]) -> _Chunks:
     return _Chunks(depth, colour_type, bits, transparent, _SIGNATURE + bare)
 
 
-def has_metadata(path: Path) -> bool:
+def has_metadata(path: ImageFile) -> bool:
     """Tell whether a PNG has a chunk that may hold an orientation, before or after its pixels."""
     with path.open("rb") as file:
         file.seek(len(_SIGNATURE))

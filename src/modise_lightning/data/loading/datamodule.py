@@ -60,7 +60,7 @@ class PanopticDataModule(lightning.LightningDataModule):
             fold: The test fold; the next one is for validation, the others train. With the official split the
                 test images are given, and of the others this fold is for validation.
             split: By folds alone, or with the official test images (each image's attribute ``split`` is
-                ``test`` or ``training``).
+                ``test``, ``training``, or ``neither`` for an image that the official split leaves out).
             train_transform: Of training images, with their segments.
             evaluation_transform: Of the other images; their segments stay at the stored size.
             batch_size: Training images a step and process.
@@ -127,13 +127,16 @@ class PanopticDataModule(lightning.LightningDataModule):
             raise UserError(
                 f"data: '{self.dataset.root}' has {num_folds} folds; test, validation and training need 3."
             )
+        left_out: list[int] = []
         if split == "official":
-            test = [index for index, own in enumerate(self._official_splits()) if own == "test"]
+            official = self._official_splits()
+            test = [index for index, own in enumerate(official) if own == "test"]
+            left_out = [index for index, own in enumerate(official) if own == "neither"]
             validation_fold = fold
         else:
             test = [index for index, own in enumerate(folds) if own == fold]
             validation_fold = (fold + 1) % num_folds
-        others = sorted(set(range(len(folds))) - set(test))
+        others = sorted(set(range(len(folds))) - set(test) - set(left_out))
         indices = {
             "train": [index for index in others if folds[index] != validation_fold],
             "validation": [index for index in others if folds[index] == validation_fold],
@@ -164,7 +167,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         """Read to which official split each image belongs."""
         splits = [str(entry.attributes.get("split")) for entry in self.dataset.entries]
         for record, own in zip(self.dataset.records, splits, strict=True):
-            if own not in ("training", "test"):
+            if own not in ("training", "test", "neither"):
                 raise UserError(
                     f"data.split: 'official', but the index of '{self.dataset.root}' does not say whether "
                     f"{record.file_name} is for training or test. Take data.split=folds."
@@ -250,7 +253,7 @@ class _TrainImages(Dataset[Sample]):
         position, seed = key
         index = self.indices[position]
         image, target, size = self.transform(
-            self.dataset.read_image(index), self.dataset.read_target(index), np.random.default_rng(seed)
+            self.dataset.read_input(index), self.dataset.read_target(index), np.random.default_rng(seed)
         )
         return image, target, size, self.dataset.entries[index].record, None
 
@@ -270,7 +273,7 @@ class _EvaluationImages(Dataset[Sample]):
 
     def __getitem__(self, position: int) -> Sample:
         index = self.indices[position]
-        image, region = self.transform(self.dataset.read_image(index))
+        image, region = self.transform(self.dataset.read_input(index))
         size = (image.shape[1], image.shape[2])
         return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
 

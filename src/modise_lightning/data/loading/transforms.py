@@ -88,7 +88,7 @@ class TrainTransform:
         """Transform one image.
 
         Args:
-            image: (H, W) in [0, 1].
+            image: (H, W) in [0, 1], or (H, W, 3) in colours.
             target: Its segments.
             generator: Where all randomness comes from.
 
@@ -98,10 +98,10 @@ class TrainTransform:
         """
         ids = target.segment_ids.numpy().astype(np.int32)
         if self.trim_background:
-            region = find_breast(image)
+            region = find_breast(luminance(image))
             image, ids = crop(image, region), crop(ids, region)
-        scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape)
-        height, width = (max(1, round(side * scale)) for side in image.shape)
+        scale = generator.uniform(*self.scale_range) * self.crop_size / max(image.shape[:2])
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         image = resize_image(image, height, width)
         ids = resize_ids(ids, height, width)
         top = int(generator.integers(0, max(0, height - self.crop_size) + 1))
@@ -116,7 +116,8 @@ class TrainTransform:
         image = ((image - mean) * gain + mean + offset).clip(0, 1)
         size = (image.shape[0], image.shape[1])
         padding = ((0, self.crop_size - size[0]), (0, self.crop_size - size[1]))
-        image, ids = np.pad(image, padding, constant_values=self.padding_value), np.pad(ids, padding)
+        image = np.pad(image, (*padding, (0, 0))[: image.ndim], constant_values=self.padding_value)
+        ids = np.pad(ids, padding)
         if self.keep_emptied_segments:
             segments = PanopticSegmentation(torch.from_numpy(ids.astype(np.int64)), target.labels)
         else:
@@ -172,24 +173,25 @@ class EvaluationTransform:
         """Resize an image.
 
         Args:
-            image: (H, W) in [0, 1].
+            image: (H, W) in [0, 1], or (H, W, 3) in colours.
 
         Returns:
             (3, h, w) float32 in [0, 1], and the part of the image that it shows.
         """
-        region = find_breast(image) if self.trim_background else Region(0, 0, *image.shape)
+        height, width = image.shape[:2]
+        region = find_breast(luminance(image)) if self.trim_background else Region(0, 0, height, width)
         return to_rgb(resize_image(crop(image, region), *self.resized(region.height, region.width))), region
 
 
 def crop(pixels: NDArray[Pixel], region: Region) -> NDArray[Pixel]:
-    """Cut a region out of (H, W) pixels, without a copy."""
+    """Cut a region out of (H, W) or (H, W, 3) pixels, without a copy."""
     rows = slice(region.top, region.top + region.height)
     return pixels[rows, region.left : region.left + region.width]
 
 
 def resize_image(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Resize without aliasing: area averages when it shrinks, linear when it grows."""
-    if image.shape == (height, width):
+    if image.shape[:2] == (height, width):
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
     resized = cv2.resize(
@@ -205,8 +207,17 @@ def resize_ids(ids: NDArray[np.int32], height: int, width: int) -> NDArray[np.in
     return np.asarray(resized, dtype=np.int32)
 
 
+def luminance(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the grey values (H, W) of an image of one or three channels (ITU-R BT.601, as Pillow's)."""
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
 def to_rgb(image: NDArray[np.float32]) -> Tensor:
-    """Repeat grey values as (3, H, W) float32."""
+    """Give colours (H, W, 3), or grey values (H, W) repeated, as (3, H, W) float32."""
+    if image.ndim == 3:
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
     return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).expand(3, -1, -1).contiguous()
 
 

@@ -21,18 +21,14 @@ class ConversionTask(Protocol):
     """What a worker needs to convert an image; it is sent to another process."""
 
     @property
-    def source(self) -> Path:
-        """The image in the download."""
-
-    @property
     def file_name(self) -> str:
         """Name of the PNGs."""
 
     def key(self) -> str:
-        """Hash everything that the result depends on, the bytes of the image included.
+        """Hash everything that the result depends on, the bytes of each file that it is read from included.
 
         Raises:
-            OSError: The image cannot be read.
+            OSError: A file cannot be read.
         """
 
 
@@ -145,7 +141,12 @@ class ImageConverter:
 
         def is_reusable(task: Task) -> bool:
             image = known[task.file_name]
-            return image.is_complete(self._root) and task.source.is_file() and image.key == task.key()
+            if not image.is_complete(self._root):
+                return False
+            try:
+                return image.key == task.key()
+            except OSError:  # gone or unreadable by now: converting it says so
+                return False
 
         candidates = [task for task in tasks if task.file_name in known]
         with ThreadPoolExecutor(self._num_processes) as executor:

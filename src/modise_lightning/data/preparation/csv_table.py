@@ -24,12 +24,15 @@ class CsvRow:
     cells: dict[str, str]
 
 
-def read_csv_table(path: Path, columns: Sequence[str]) -> tuple[list[CsvRow], list[str]]:
+def read_csv_table(
+    path: Path, columns: Sequence[str], delimiter: str = ","
+) -> tuple[list[CsvRow], list[str]]:
     """Read a table with a header.
 
     Args:
         path: The CSV file.
         columns: Columns that it must have, in any order; the first of equal names counts.
+        delimiter: What stands between cells.
 
     Returns:
         Its rows that are not empty, and a sentence for each row that has too few or too many cells.
@@ -39,7 +42,7 @@ def read_csv_table(path: Path, columns: Sequence[str]) -> tuple[list[CsvRow], li
     """
     try:
         with check_regular(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(file, delimiter=delimiter)
             header = [title.strip() for title in next(reader, [])]
             missing = [column for column in columns if column not in header]
             if missing:

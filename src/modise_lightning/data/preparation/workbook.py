@@ -1,7 +1,8 @@
-"""Reads a sheet of an XLSX workbook as text, with limits: a small file can hold billions of cells."""
+"""Reads a sheet of an XLSX or XLS workbook as text, with limits: a small file can hold billions of cells."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -51,6 +52,34 @@ def read_workbook(path: Path, preferred_sheet: str) -> tuple[list[str], list[dic
             rows.append([_text(cell) for cell in cells])
     finally:
         workbook.close()
+    return _titled(rows)
+
+
+def read_old_workbook(path: Path, preferred_sheet: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Read one sheet of an XLS file; see ``read_workbook``."""
+    try:
+        import xlrd  # only one dataset's table needs it
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading it needs xlrd (pip install xlrd). Or save it as CSV with semicolons."
+        ) from error
+    if check_regular(path).stat().st_size > MAXIMUM_BYTES:
+        raise UserError(f"{path}: it has more than {MAXIMUM_BYTES} bytes.")
+    # What it says on the screen of damage belongs nowhere; it raises what matters.
+    with xlrd.open_workbook(str(path), logfile=io.StringIO(), on_demand=True) as workbook:
+        names = workbook.sheet_names()
+        sheet = workbook.sheet_by_name(preferred_sheet if preferred_sheet in names else names[0])
+        if sheet.nrows > MAXIMUM_ROWS or sheet.ncols > MAXIMUM_COLUMNS:
+            raise UserError(
+                f"{path}: its sheet has {sheet.nrows} rows of {sheet.ncols} columns, more than "
+                f"{MAXIMUM_ROWS} or {MAXIMUM_COLUMNS}."
+            )
+        rows = [[_text(value) for value in sheet.row_values(row)] for row in range(sheet.nrows)]
+    return _titled(rows)
+
+
+def _titled(rows: list[list[str]]) -> tuple[list[str], list[dict[str, str]]]:
+    """Take the first row for titles."""
     titles = rows[0] if rows else []
     while titles and not titles[-1]:
         titles.pop()

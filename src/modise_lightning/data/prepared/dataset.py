@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from modise_lightning.data.images.colours import read_colours
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS, ORIENTATION, read_image_file, upright
 from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.index import IndexedImage, read_index
@@ -40,6 +41,7 @@ class PreparedDataset:
         images: What its index says of each image.
         unlabelled_is_void: Whether pixels of no segment are void, as in COCO, or background, as in lesion
             datasets.
+        channels: What the network sees of an image: its grey values, or its colours.
     """
 
     root: Path
@@ -50,6 +52,7 @@ class PreparedDataset:
     categories: tuple[Category, ...]
     images: list[IndexedImage]
     unlabelled_is_void: bool
+    channels: Literal["grey", "rgb"] = "grey"
 
     @classmethod
     def open(
@@ -116,6 +119,23 @@ class PreparedDataset:
         path = self.image_folder / record.file_name
         image = read_image_file(path)
         self._check_size(path, image.shape, record)
+        return image
+
+    def read_input(self, index: int) -> NDArray[np.float32]:
+        """Read what the network sees of an image.
+
+        Returns:
+            (H, W) float32 in [0, 1], or (H, W, 3) in colours.
+
+        Raises:
+            UserError: It cannot be read, or has another size than the index says.
+        """
+        if self.channels == "grey":
+            return self.read_image(index)
+        record = self.images[index].entry.record
+        path = self.image_folder / record.file_name
+        image = read_colours(path)
+        self._check_size(path, image.shape[:2], record)
         return image
 
     def read_target(self, index: int) -> PanopticSegmentation:

@@ -38,10 +38,12 @@ class AveragePrecisionResult:
         by_category: (T, K) float64; NaN for stuff and for a class without truth.
         mean: (T,) float64, mean over the other classes; NaN when there is none.
         num_images: Number of images.
+        class_agnostic: (T,) float64, with all thing classes as one; None where it was not asked for.
     """
 
-    def __init__(self, by_category: Tensor, num_images: int) -> None:
+    def __init__(self, by_category: Tensor, num_images: int, class_agnostic: Tensor | None = None) -> None:
         """Average over the classes."""
+        self.class_agnostic = class_agnostic
         self.by_category = by_category
         self.mean = by_category.nanmean(1)
         self.num_images = num_images
@@ -64,18 +66,28 @@ class InstanceAveragePrecision(Metric):
 
     images: list[Tensor]
 
-    def __init__(self, *, isthing: Sequence[bool], thresholds: Sequence[float], max_detections: int) -> None:
+    def __init__(
+        self,
+        *,
+        isthing: Sequence[bool],
+        thresholds: Sequence[float],
+        max_detections: int,
+        class_agnostic: bool = False,
+    ) -> None:
         """Set what is computed.
 
         Args:
             isthing: For each of the K classes, whether its instances are told apart; the others are left out.
             thresholds: T IoU thresholds; a match has at least this IoU (COCO).
             max_detections: Detections that count, by score, for an image and class (COCO: 100).
+            class_agnostic: Whether it is also computed with all thing classes as one. A mask that was given
+                several classes is then one detection, with the largest of its scores.
         """
         super().__init__()
         self.isthing = tuple(isthing)
         self.thresholds = tuple(thresholds)
         self.max_detections = max_detections
+        self.class_agnostic = class_agnostic
         for name in _STATES:
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -120,15 +132,32 @@ class InstanceAveragePrecision(Metric):
         by_position = torch.argsort(images[:, 4], stable=True)
         truths, detections = (_reorder(annotations, by_position) for annotations in (truths, detections))
         images = images[by_position]
-        by_category = torch.full((len(self.thresholds), len(self.isthing)), torch.nan, dtype=torch.float64)
-        if truths:
-            precision = self._coco_precision(images, truths, detections)
-            # COCO marks a class without truth by -1.
-            by_category = torch.where((precision < 0).any(1), torch.nan, precision.mean(1))
-        return AveragePrecisionResult(by_category, len(images))
+        by_category = self._by_category(images, truths, detections, len(self.isthing))
+        class_agnostic = None
+        if self.class_agnostic:
+            truths, detections = _of_one_class(truths), _different_masks(_of_one_class(detections))
+            class_agnostic = self._by_category(images, truths, detections, 1)[:, 0]
+        return AveragePrecisionResult(by_category, len(images), class_agnostic)
+
+    def _by_category(
+        self,
+        images: Tensor,
+        truths: list[dict[str, Any]],
+        detections: list[dict[str, Any]],
+        num_categories: int,
+    ) -> Tensor:
+        if not truths:
+            return torch.full((len(self.thresholds), num_categories), torch.nan, dtype=torch.float64)
+        precision = self._coco_precision(images, truths, detections, num_categories)
+        # COCO marks a class without truth by -1.
+        return torch.where((precision < 0).any(1), torch.nan, precision.mean(1))
 
     def _coco_precision(
-        self, images: Tensor, truths: list[dict[str, Any]], detections: list[dict[str, Any]]
+        self,
+        images: Tensor,
+        truths: list[dict[str, Any]],
+        detections: list[dict[str, Any]],
+        num_categories: int,
     ) -> Tensor:
         """Give the precision at each threshold, recall point and class, (T, 101, K)."""
         shared = {
@@ -136,7 +165,7 @@ class InstanceAveragePrecision(Metric):
                 {"id": image, "height": width, "width": height}
                 for image, (height, width) in enumerate(images[:, :2].tolist())
             ],
-            "categories": [{"id": label, "name": str(label)} for label in range(len(self.isthing))],
+            "categories": [{"id": label, "name": str(label)} for label in range(num_categories)],
         }
         evaluation = COCOeval_faster(
             COCO({**shared, "annotations": truths}),
@@ -206,6 +235,20 @@ def _reorder(annotations: list[dict[str, Any]], images: Tensor) -> list[dict[str
     moved.sort(key=lambda annotation: int(annotation["image_id"]))
     # COCO's evaluation takes id 0 for "unmatched".
     return [{**annotation, "id": number} for number, annotation in enumerate(moved, start=1)]
+
+
+def _of_one_class(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**annotation, "category_id": 0} for annotation in annotations]
+
+
+def _different_masks(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep of equal masks in an image the one with the largest score, at the first one's place."""
+    best: dict[tuple[int, bytes], dict[str, Any]] = {}
+    for detection in detections:
+        key = (int(detection["image_id"]), bytes(detection["segmentation"]["counts"]))
+        kept = best.get(key)
+        best[key] = detection if kept is None or detection["score"] > kept["score"] else kept
+    return [{**detection, "id": number} for number, detection in enumerate(best.values(), start=1)]
 
 
 def _select(instances: InstanceSegmentation, chosen: Tensor) -> InstanceSegmentation:

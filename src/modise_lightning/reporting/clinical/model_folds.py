@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics, Measurement, fold_statistics
 from modise_lightning.metrics.clinical.result import ClinicalResult
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.patients.statistics import measure_once
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
 from modise_lightning.reporting.cross_validation.table import DatasetTable

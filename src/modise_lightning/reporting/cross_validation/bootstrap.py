@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records.counts import count_recorded_images
 from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 
 

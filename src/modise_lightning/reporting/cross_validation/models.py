@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 
 # Columns of the paper's tables, and what they are called in an ``EvaluationResult``.

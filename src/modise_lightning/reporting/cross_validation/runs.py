@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml  # type: ignore[import-untyped]
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.regular_files import check_regular
 from modise_lightning.reporting.result_check import check_result
 from modise_lightning.reporting.results import RunIdentity, read_results

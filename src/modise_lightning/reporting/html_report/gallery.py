@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from modise_lightning.metrics.clinical.strata import sort_strata, strata_of_images
-from modise_lightning.metrics.evaluation import EvaluationResult
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, read_records
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.models import ModelFolds

@@ -64,6 +64,11 @@ class Result(Protocol):
         """At the fixed thresholds, by threshold."""
         ...
 
+    @property
+    def class_agnostic(self) -> dict[str, list[float]] | None:
+        """At each threshold, with all classes as one."""
+        ...
+
     def at(self, threshold: float) -> dict[str, float]:
         """Means over the classes at one threshold."""
         ...
@@ -76,15 +81,19 @@ _COLUMNS = {
     "average_precision": "AP",
     "dice": "Dice",
 }
+_CURVES = ("panoptic_quality", "recognition_quality", "segmentation_quality", "average_precision")
 
 
-def render_results(title: str, results: Mapping[str, Result], note: str | None) -> Table:
+def render_results(
+    title: str, results: Mapping[str, Result], note: str | None, unseen: Sequence[str] = ()
+) -> Table:
     """Make the table: a row a model, and under the first one a row a class; in percent.
 
     Args:
         title: Above the table.
         results: By model; each at its own best threshold.
         note: Below the table (that the data is synthetic, or its attribution).
+        unseen: Classes of which training had no text; a row each for their mean and for that of the others.
     """
     images = sorted({result.num_images for result in results.values()})
     caption = f"{' / '.join(map(str, images))} images; in percent, at the IoU threshold T with the best PQ"
@@ -119,22 +128,59 @@ def render_results(title: str, results: Mapping[str, Result], note: str | None) 
                 table.add_row(
                     Text(f"  {category}"), "", *_category_cells(result, category, list(fixed)), style="dim"
                 )
+            for name, cells in _summaries(result, unseen, list(fixed)).items():
+                table.add_row(Text(name), "", *cells, style="italic")
             table.add_section()
     return table
+
+
+def _summaries(result: Result, unseen: Sequence[str], fixed: Sequence[str]) -> dict[str, list[str]]:
+    """Give rows of seen and unseen classes' means, and of all classes as one."""
+    rows: dict[str, list[str]] = {}
+    index = result.thresholds.index(result.best_threshold)
+    shown = [index, *(place for place, value in enumerate(result.thresholds) if str(value) in fixed)]
+    if unseen:
+        for name, chosen in (("seen", set(result.category_names) - set(unseen)), ("unseen", set(unseen))):
+            names = [category for category in result.category_names if category in chosen]
+            if names:
+                rows[f"{name} classes ({len(names)})"] = _means(result, names, shown)
+    if result.class_agnostic is not None:
+        curves = [result.class_agnostic[metric] for metric in _CURVES]
+        cells = [_percent(curve[index]) for curve in curves]
+        rows["whatever the class"] = [*cells, "", *(_percent(curves[0][place]) for place in shown[1:])]
+    return rows
+
+
+def _means(result: Result, names: Sequence[str], shown: Sequence[int]) -> list[str]:
+    """Average over the classes that have a value, as the row of all classes does."""
+
+    def mean(values: Sequence[float]) -> float:
+        defined = [value for value in values if not math.isnan(value)]
+        return sum(defined) / len(defined) if defined else math.nan
+
+    index = shown[0]
+    cells = [mean([curve[name][index] for name in names]) for curve in _curves(result)]
+    cells.append(mean([result.dice_by_category[name] for name in names]))
+    quality = result.panoptic_quality_by_category
+    cells += [mean([quality[name][place] for name in names]) for place in shown[1:]]
+    return [_percent(cell) for cell in cells]
+
+
+def _curves(result: Result) -> tuple[dict[str, list[float]], ...]:
+    return (
+        result.panoptic_quality_by_category,
+        result.recognition_quality_by_category,
+        result.segmentation_quality_by_category,
+        result.average_precision_by_category,
+    )
 
 
 def _category_cells(result: Result, category: str, fixed: Sequence[str]) -> list[str]:
     index = min(
         range(len(result.thresholds)), key=lambda index: abs(result.thresholds[index] - result.best_threshold)
     )
-    curves = (
-        result.panoptic_quality_by_category,
-        result.recognition_quality_by_category,
-        result.segmentation_quality_by_category,
-        result.average_precision_by_category,
-    )
     return [
-        *(_percent(curve[category][index]) for curve in curves),
+        *(_percent(curve[category][index]) for curve in _curves(result)),
         _percent(result.dice_by_category[category]),
         *(
             _percent(value)

@@ -12,7 +12,7 @@ import wandb
 from numpy.typing import NDArray
 from wandb.plot.custom_chart import CustomChart
 
-from modise_lightning.metrics.evaluation import EvaluationResult
+from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.confusion import Confusion
 from modise_lightning.reporting.evaluation_charts import CURVES
 from modise_lightning.reporting.pictures.many_classes import (

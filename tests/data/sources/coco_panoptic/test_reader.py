@@ -14,12 +14,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 
-from modise_lightning.configuration.assembly import load_trained
+from modise_lightning.configuration.trained_model import load_trained
+from modise_lightning.data.loading.transforms import luminance
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.coco_panoptic.check import CocoPanopticCheck
 from modise_lightning.data.sources.coco_panoptic.reader import open_coco_panoptic
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
+from modise_lightning.predict import predict
+from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.prepare import prepare
 from modise_lightning.train import train
 from tiny_runs import ONE_STEP
@@ -267,6 +270,38 @@ def test_a_step_of_training_and_an_evaluation(root: Path, compose_config: Compos
     arguments = [f"checkpoint={checkpoint}", "trainer.accelerator=cpu"]
     evaluation = compose_config("evaluate", arguments, tmp_path / "evaluation")
     assert torch.isfinite(torch.tensor(evaluate(evaluation).best_threshold))
+
+
+def test_colours_reach_the_network_where_they_are_wanted(
+    root: Path, compose_config: Compose, tmp_path: Path
+) -> None:
+    dataset = opened(root, channels="rgb")
+    path = root / IMAGES / f"{0:012d}.jpg"
+    colours = np.asarray(Image.open(path), dtype=np.float32) / 255
+    np.testing.assert_allclose(dataset.read_input(0), colours, atol=1e-6)
+    assert dataset.read_image(0).shape == opened(root).read_input(0).shape == (HEIGHT, WIDTH)
+    settings = [*overrides(root), *ONE_STEP, "image_size=64", "baselines=[]", "data.channels=rgb"]
+    train(compose_config("train", settings, tmp_path / "run"))
+    assert (
+        json.loads((tmp_path / "run" / "results.json").read_text())["measurement"]["data.channels"] == "rgb"
+    )
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    _, seen = predicted(checkpoint, path, compose_config, tmp_path / "colours")
+    module, stored, _ = load_trained(checkpoint, {})
+    transform = instantiate(stored.data.module.evaluation_transform)
+    predictor = Predictor(module.segmenter, module.inference, transform=transform, size_multiple=32)
+    in_colours, in_grey = predictor(colours), predictor(luminance(colours))
+    assert not torch.allclose(in_colours.semantic, in_grey.semantic, atol=1e-4)
+    expected = in_colours.instances.scores.double().tolist()
+    np.testing.assert_allclose(sorted(seen), sorted(expected), atol=1e-5)
+
+
+def predicted(
+    checkpoint: Path, image: Path, compose_config: Compose, folder: Path
+) -> tuple[Path, list[float]]:
+    settings = [f"checkpoint={checkpoint}", f"input={image}", "device=cpu"]
+    (written,) = predict(compose_config("predict", settings, folder))
+    return written, [each["score"] for each in json.loads(written.read_text())["instances"]]
 
 
 def test_pictures_of_many_classes_stay_readable(

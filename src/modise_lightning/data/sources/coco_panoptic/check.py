@@ -49,7 +49,7 @@ class CocoPanopticCheck:
             range(len(dataset.images)), "Reading", console=Console(stderr=True), transient=True
         ):
             try:
-                dataset.read_image(index)
+                dataset.read_input(index)
                 target = dataset.read_target(index)
             except UserError as error:
                 problems.append(str(error))

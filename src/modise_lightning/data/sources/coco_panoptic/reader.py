@@ -10,7 +10,7 @@ import colorsys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, PositiveInt
 
@@ -77,6 +77,7 @@ def open_coco_panoptic(
     folds: str | None,
     num_folds: int,
     fold_seed: int,
+    channels: Literal["grey", "rgb"] = "grey",
 ) -> PreparedDataset:
     """Open a dataset in COCO's panoptic layout.
 
@@ -86,7 +87,7 @@ def open_coco_panoptic(
         synthetic: Whether its images show no real patients.
         annotations: The JSON file.
         id_maps: Folder of the PNG id maps.
-        images: Folder of the images (PNG, JPEG, TIFF; colours are read as luminance).
+        images: Folder of the images (PNG, JPEG, TIFF).
         categories: Configured categories, whose names must be the file's; None takes the file's own.
         prompts: Texts for text classification of some or all of the file's categories; of the others their
             name is the only one. Not with ``categories``, which have their own.
@@ -96,6 +97,8 @@ def open_coco_panoptic(
         folds: File of the folds (in the layout of ``prepare``), relative to the root; None makes them.
         num_folds: How many are made.
         fold_seed: What they are made with.
+        channels: Whether the network sees colours (``rgb``) or their luminance (``grey``). Pictures that are
+            drawn show luminance.
 
     Raises:
         UserError: The folder is in another layout, contradicts itself or misses a file; names file and key.
@@ -149,6 +152,7 @@ def open_coco_panoptic(
         categories=tuple(known),
         images=joined,
         unlabelled_is_void=unlabelled_is_void,
+        channels=channels,
     )
 
 

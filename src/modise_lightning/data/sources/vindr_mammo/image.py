@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pydicom
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-
-from modise_lightning.data.images.dicom import read_dicom
-from modise_lightning.data.images.pixel_spacing import SPACING_TAGS, pixel_spacing
-from modise_lightning.data.images.reading import MAXIMUM_PIXELS
+from modise_lightning.data.images.pixel_spacing import SPACING_TAGS
 from modise_lightning.data.preparation.box_to_mask import Box, BoxToMask
 from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
 from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
+from modise_lightning.data.preparation.source_image import read_source_image
 from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.vindr_mammo.selection import SelectedImage
-from modise_lightning.errors import UserError
 from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
-from modise_lightning.visible_text import shortened
 
 # Raise it whenever the conversion's output changes, so that images of an older one are made anew.
 CONVERTER_VERSION = 2
-_LONGEST_WARNING = 300  # characters; pydicom quotes values of any length
 _SMALLEST_FRACTION_INSIDE = 0.5
 _TAKEN_WHOLE = {"flat": "nothing in it is brighter than the rest", "small": "it is small for the blur"}
 
@@ -94,15 +82,14 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     """
     image = task.image.image
     name = task.source.name
-    # pydicom warns of what it repairs and cannot repair: that belongs into the report, not on the screen.
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        try:
-            key = task.key()
-            shown = read_dicom(task.source, MAXIMUM_PIXELS)
-            header = _read_header(task.source)
-        except (OSError, UserError) as error:
-            return " ".join([f"{name}: left out: {error}", *_texts(warned), "Download it again."])
+    try:
+        key = task.key()
+    except OSError as error:
+        return f"{name}: left out: {error} Download it again."
+    source = read_source_image(task.source)
+    if isinstance(source, str):
+        return f"{name}: left out: {source} Download it again."
+    shown = source.shown
     if shown.shape != image.size:
         height, width = shown.shape
         return (
@@ -137,9 +124,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     if not boxes and task.image.boxes:
         return f"{name}: left out, since none of its boxes can be used. {' '.join(problems)}"
     painting = paint_regions(masks, *image.size, task.minimum_visible_fraction)
-    notes = [
-        f"{name}: {text}" for text in dict.fromkeys(" ".join(str(one.message).split()) for one in warned)
-    ]
+    notes = [f"{name}: {text}" for text in source.warnings]
     notes += [
         f"{image.image_id}: the segment of row {boxes[index].row} is left out: smaller ones cover all but "
         f"{painting.visible[index]} of its {painting.areas[index]} pixels."
@@ -153,37 +138,12 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     # The table's rows below its header are the numbers.
     record = ImageRecord(image.row - 1, task.file_name, image.study_id, *image.size)
     labels = [boxes[index].label for index in painting.kept]
-    # How many bits of a pixel the detector or its software filled.
-    pixels = _to_integers(shown, int(header.get("BitsStored") or header.BitsAllocated))
-    attributes: dict[str, str | int | float] = {**image.attributes, **_spacing(header)}
+    attributes: dict[str, str | int | float] = {**image.attributes, **source.spacing}
     if not task.image.boxes:
         attributes["normal"] = 1
-    entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, attributes)
+    entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
     sizes = png_sizes(task.root, task.file_name)
     return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
-
-
-def _texts(warned: Sequence[warnings.WarningMessage]) -> list[str]:
-    """Give each warning once, in a line."""
-    lines = (" ".join(str(warning.message).split()) for warning in warned)
-    return list(dict.fromkeys(shortened(line, _LONGEST_WARNING) for line in lines))
-
-
-def _read_header(path: Path) -> Dataset:
-    """Read what is needed beside the pixels."""
-    tags = ["BitsStored", "BitsAllocated", *SPACING_TAGS]
-    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-
-
-def _spacing(header: Dataset) -> dict[str, float]:
-    spacing = pixel_spacing(header)
-    return {} if spacing is None else {"row_spacing_mm": spacing[0], "column_spacing_mm": spacing[1]}
-
-
-def _to_integers(shown: NDArray[np.float32], bits: int) -> NDArray[Any]:
-    """Convert [0, 1] to 8 bit where the source has no more, else to 16 bit."""
-    kind = np.uint8 if bits <= 8 else np.uint16
-    return np.asarray(np.rint(shown * np.float32(np.iinfo(kind).max)), dtype=kind)
 
 
 def _extent(box: Box) -> str:

@@ -1,0 +1,1 @@
+"""TOMPEI-CMMD: outlines and corrections for the Chinese Mammography Database."""

@@ -1,0 +1,1 @@
+"""Predictions as DICOM objects, which viewers and archives take: Segmentation and Structured Report."""

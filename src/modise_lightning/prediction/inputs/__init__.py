@@ -1,0 +1,1 @@
+"""Finds the images that a user names, in folders and archives, and reads what they say of themselves."""

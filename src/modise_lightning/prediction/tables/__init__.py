@@ -1,0 +1,1 @@
+"""Tables of a whole folder's predictions: a row a lesion, a row a breast, and COCO's JSON."""
