@@ -114,10 +114,10 @@ def _run_task(config_name: str, task: Callable[[DictConfig], object], config: Di
     # Later, so that --help is quick.
     from modise_lightning.configuration.ownership import is_first_process, own_output_folder
 
-    folder = config.get("output_dir")
-    # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
-    is_owned = config_name != "prepare" and isinstance(folder, str)
     try:
+        folder = config.get("output_dir")
+        # Preparations of one dataset wait for each other; a folder that is no text is told by the task.
+        is_owned = config_name != "prepare" and isinstance(folder, str)
         with own_output_folder(Path(folder)) if is_owned else nullcontext():
             if is_first_process():
                 _keep_configuration(config)
