@@ -32,7 +32,7 @@ CHOICES = {
     "train": OF_TRAINING,
     "import_checkpoint": OF_A_MODEL,
     "prepare": ["data"],
-    "evaluate": ["trainer"],
+    "evaluate": ["data", "metrics", "trainer"],
     "predict": [],
     "tables": [],
     "figures": [],
