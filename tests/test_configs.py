@@ -9,6 +9,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from coco_folder import write_coco
 from modise_lightning.backbones.pyramid import PyramidProjection, Tap
 from modise_lightning.captioners.implicit import ImplicitCaptioner
 from modise_lightning.configuration.assembly import check_weights
@@ -21,6 +22,7 @@ from modise_lightning.train import train
 from tiny_runs import ONE_STEP, phantom_overrides
 
 EXPERIMENTS = ["m2f_swin_l", "m2f_sd", "odise", "odise_biomedclip", "odise_caption", "odise_mame", "m_odise"]
+OF_COCO = ["m2f_swin_l_coco", "odise_coco"]
 # An experiment at tiny scale: the same composition, every part replaced by the tiny one of its class.
 TINY = {
     "m2f_swin_l": ["backbone=swin_tiny"],
@@ -31,6 +33,8 @@ TINY = {
     "odise_biomedclip": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "odise_mame": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
     "m_odise": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny"],
+    "m2f_swin_l_coco": ["backbone=swin_tiny"],
+    "odise_coco": ["backbone=sd_tiny", "text=clip_tiny", "captioner=clip_tiny", "protocol=odise"],
 }
 Compose = Callable[..., DictConfig]
 
@@ -42,17 +46,17 @@ def choices(group: str) -> list[str]:
 
 
 def test_every_experiment_is_tested() -> None:
-    assert sorted(EXPERIMENTS) == choices("experiment")
+    assert sorted([*EXPERIMENTS, *OF_COCO]) == choices("experiment")
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [*EXPERIMENTS, *OF_COCO])
 def test_a_real_size_experiment_composes_and_checks(
     experiment: str, compose_config: Compose, tmp_path: Path
 ) -> None:
     config = compose_config("train", [f"experiment={experiment}"], tmp_path)
     check_config(config)
     assert config.name == experiment
-    assert config.mask_generator.num_queries == (200 if experiment == "m2f_swin_l" else 100)
+    assert config.mask_generator.num_queries == (200 if experiment.startswith("m2f_swin_l") else 100)
     assert config.optimizer.learning_rate == 1e-4
     assert config.criterion.num_points == 12544
     # The paper's protocol, and PQ at a T that is not chosen on the test folds beside it.
@@ -214,6 +218,22 @@ def test_an_experiment_runs_at_tiny_scale(
         records = read_records(tmp_path / "records" / model)
         assert len(records.images) == results[model.replace("_", " ")].num_images
     assert list((tmp_path / "pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize("experiment", OF_COCO)
+def test_an_experiment_of_natural_images_runs_at_tiny_scale(
+    experiment: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    write_coco(tmp_path / "coco")
+    scale = ["mask_generator=tiny", "criterion=tiny", "optimizer=tiny", "trainer=tiny", "image_size=64"]
+    overrides = [f"experiment={experiment}", *TINY[experiment], *scale, "data.num_folds=3", "baselines=[]"]
+    config = compose_config(
+        "train", [*overrides, f"data.root={tmp_path / 'coco'}", *ONE_STEP], tmp_path / "run"
+    )
+    assert config.data.channels == "rgb"
+    result = train(config)["trained"]
+    assert len(result.category_names) == 133
+    assert result.num_images == 2
 
 
 @pytest.mark.parametrize("logger", choices("logger"))
