@@ -71,7 +71,7 @@ def main() -> None:
             config.clip_head.enabled = head
             inference = build_module(config, segmenter, {}).inference
             predictor = Predictor(
-                segmenter, inference, transform=transform, size_multiple=32, with_semantic=False
+                segmenter, inference, transform=transform, size_multiple=32, semantic="any_thing"
             )
             sides[number, head] = (embeddings, prompt_categories, predictor, encoding)
     seconds: dict[tuple[int, bool], list[float]] = {key: [] for key in sides}

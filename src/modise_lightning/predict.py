@@ -54,7 +54,7 @@ def predict(config: DictConfig) -> list[Path]:
     if vocabulary is not None:
         read.name_classes(vocabulary)
     module, trained, dataset = read.build(), read.config, read.dataset
-    module.predicts_semantic = settings.lesions.uncertainty
+    module.predicted_semantic = "any_thing" if settings.lesions.uncertainty else "none"
     inputs = inspect_images(found, settings, track_images("looking at images"))
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)

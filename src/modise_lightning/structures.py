@@ -171,8 +171,8 @@ class Prediction:
     Attributes:
         panoptic: Non-overlapping segments.
         instances: Scored, possibly overlapping masks of the thing classes.
-        semantic: (K, H, W) float; sum over queries of class probability times mask probability. (0, H, W)
-            where it was not wanted.
+        semantic: (K, H, W) float; sum over queries of class probability times mask probability. (1, H, W)
+            with all thing classes together, or (0, H, W), where that was wanted.
     """
 
     panoptic: PanopticSegmentation

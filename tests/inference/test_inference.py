@@ -310,6 +310,18 @@ def test_images_keep_their_own_sizes() -> None:
         assert not prediction.semantic.requires_grad
 
 
+def test_all_things_together_are_the_sum_of_their_classes() -> None:
+    output, sizes = make_output(), [(64, 64), (64, 64)]
+    inference = make_inference()
+    classes = inference(output, (64, 64), sizes, sizes)
+    together = inference(output, (64, 64), sizes, sizes, semantic="any_thing")
+    without = inference(output, (64, 64), sizes, sizes, semantic="none")
+    for whole, one, none in zip(classes, together, without, strict=True):
+        torch.testing.assert_close(one.semantic, whole.semantic[:2].sum(0, keepdim=True))
+        assert none.semantic.shape == (0, 64, 64)
+        assert torch.equal(one.panoptic.segment_ids, whole.panoptic.segment_ids)
+
+
 def test_the_output_is_not_changed() -> None:
     output, untouched = make_output(1), make_output(1)
     make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.semantic import SemanticAccumulator
 from modise_lightning.inference.tiles import upsampled_tiles
 from modise_lightning.structures import Prediction, SegmenterOutput
+
+SemanticKind = Literal["classes", "any_thing", "none"]
 
 
 class Inference:
@@ -70,7 +73,7 @@ class Inference:
         image_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]],
         images: Tensor | None = None,
-        with_semantic: bool = True,
+        semantic: SemanticKind = "classes",
     ) -> list[Prediction]:
         """Predict from the last of the L predictions.
 
@@ -80,8 +83,8 @@ class Inference:
             image_sizes: Height and width of each image inside the padding.
             output_sizes: Height and width of each result (the stored image's).
             images: (B, 3, *padded_size) in [0, 1]; a CLIP head looks at them.
-            with_semantic: Whether the semantic result, a value for each class and pixel, is wanted; without
-                it, it has no class.
+            semantic: What the semantic result shows of each pixel: a value for each of the ``classes``, one
+                for ``any_thing`` of all thing classes together, or nothing (``none``).
         """
         device = output.class_logits.device
         isthing = torch.tensor(self.isthing, device=device)
@@ -94,7 +97,7 @@ class Inference:
             class_probabilities = output.class_logits[-1].float().softmax(-1)
             mask_logits = output.mask_logits()
             return [
-                self._predict(classes, masks, isthing, padded_size, image_size, output_size, with_semantic)
+                self._predict(classes, masks, isthing, padded_size, image_size, output_size, semantic)
                 for classes, masks, image_size, output_size in zip(
                     class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
                 )
@@ -108,7 +111,7 @@ class Inference:
         padded_size: tuple[int, int],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
-        with_semantic: bool,
+        semantic_kind: SemanticKind,
     ) -> Prediction:
         class_probabilities = probabilities_with_no_object[:, :-1]
         panoptic = PanopticAccumulator(
@@ -128,9 +131,12 @@ class Inference:
             max_instances=self.max_instances,
             mask_threshold=self.mask_threshold,
         )
-        semantic = SemanticAccumulator(
-            class_probabilities if with_semantic else class_probabilities[:, :0], output_size
-        )
+        shown = {
+            "classes": class_probabilities,
+            "any_thing": class_probabilities[:, isthing].sum(1, keepdim=True),
+            "none": class_probabilities[:, :0],
+        }
+        semantic = SemanticAccumulator(shown[semantic_kind], output_size)
         for tile in upsampled_tiles(
             mask_logits, padded_size=padded_size, image_size=image_size, output_size=output_size
         ):

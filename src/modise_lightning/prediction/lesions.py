@@ -131,9 +131,11 @@ def measure_lesion(
         }
         measured.update({name: round(value, _DECIMALS) for name, value in in_mm.items()})
     if len(prediction.semantic):
-        things = [index for index, category in enumerate(categories) if category.isthing]
-        semantic = prediction.semantic[things, y : y + height, x : x + width].sum(0).cpu().numpy()
-        measured["uncertainty"] = round(_mean_entropy(semantic[cut]), _DECIMALS)
+        semantic = prediction.semantic[:, y : y + height, x : x + width]
+        if len(semantic) == len(categories):  # else all things are together already
+            semantic = semantic[[index for index, category in enumerate(categories) if category.isthing]]
+        shown = semantic.sum(0).cpu().numpy()
+        measured["uncertainty"] = round(_mean_entropy(shown[cut]), _DECIMALS)
     measured["segmentation"] = run_lengths(lesion.mask)
     return measured
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modise_lightning.data.loading.datamodule import pad_to_multiple
 from modise_lightning.data.loading.transforms import EvaluationTransform
-from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.inference import Inference, SemanticKind
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Prediction
@@ -25,7 +25,7 @@ class Predictor:
         transform: EvaluationTransform,
         size_multiple: int,
         device: str = "auto",
-        with_semantic: bool = True,
+        semantic: SemanticKind = "classes",
     ) -> None:
         """Put the model on a device.
 
@@ -35,8 +35,7 @@ class Predictor:
             transform: What an image is resized and trimmed with; the prediction is of the whole image.
             size_multiple: What the resized image is padded to a multiple of, in pixels.
             device: A torch device, or ``auto`` for an accelerator if there is one.
-            with_semantic: Whether predictions have the semantic map, which takes time and memory for each
-                class and pixel.
+            semantic: What predictions show of each pixel; see ``Inference``.
         """
         if device == "auto":
             accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -46,7 +45,7 @@ class Predictor:
         self.inference = inference
         self.transform = transform
         self.size_multiple = size_multiple
-        self.with_semantic = with_semantic
+        self.semantic = semantic
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> Prediction:
@@ -69,6 +68,6 @@ class Predictor:
             [(height, width)],
             [(region.height, region.width)],
             padded,
-            with_semantic=self.with_semantic,
+            semantic=self.semantic,
         )
         return place_prediction(prediction, region, image.shape[0], image.shape[1])

@@ -10,7 +10,7 @@ import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from modise_lightning.inference.inference import Inference
+from modise_lightning.inference.inference import Inference, SemanticKind
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.pretrained.weights import fingerprint
 from modise_lightning.segmenter import Segmenter
@@ -46,8 +46,8 @@ class SegmentationModule(lightning.LightningModule):
         self.inference = inference
         self.optimizer_factory = optimizer_factory
         self.metadata = dict(metadata)
-        # Of images without ground truth: it takes time and memory for each class and pixel.
-        self.predicts_semantic = True
+        # Of images without ground truth: a value for each class and pixel takes time and memory.
+        self.predicted_semantic: SemanticKind = "classes"
         # Checkpoints leave the frozen weights out; on_load_checkpoint checks the rest strictly.
         self.strict_loading = False
 
@@ -94,7 +94,7 @@ class SegmentationModule(lightning.LightningModule):
                 [batch.image_sizes[position] for position in members],
                 [(region.height, region.width) for region in regions],
                 images,
-                with_semantic=self.predicts_semantic,
+                semantic=self.predicted_semantic,
             )
             for position, region, prediction in zip(members, regions, predictions, strict=True):
                 height, width = batch.pictures[position].shape
