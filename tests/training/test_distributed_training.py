@@ -227,7 +227,8 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
     assert (run / "train_ddp_process_1.log").is_file()  # there were two
     checkpoint = f"checkpoint={run / 'checkpoints' / 'best.ckpt'}"
     one = tmp_path / "one"
-    result = evaluate(compose_config("evaluate", [checkpoint, "trainer.accelerator=cpu"], one))
+    settings = [checkpoint, "trainer.accelerator=cpu", "class_agnostic=false"]
+    result = evaluate(compose_config("evaluate", settings, one))
     assert json.loads((run / "results.json").read_text())["results"]["trained"] == result.to_dict()
     assert result.clinical is not None
     assert result.num_images % 2 == result.clinical.counts["images"] % 2
