@@ -23,8 +23,8 @@ import yaml
 from omegaconf import DictConfig
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.configuration.command_line import instantiate
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
 from modise_lightning.import_checkpoint import import_checkpoint

@@ -182,6 +182,7 @@ def test_evaluate_gives_the_numbers_of_the_training_run(
 ) -> None:
     checkpoint = trained / "checkpoints" / "best.ckpt"
     overrides = [f"checkpoint={checkpoint}", "trainer.limit_test_batches=1", "trainer.accelerator=cpu"]
+    overrides.append("class_agnostic=false")  # which training does not measure
     result = evaluate(compose_config("evaluate", overrides, tmp_path))
     stored = json.loads((trained / "results.json").read_text())
     assert stored["results"]["trained"] == result.to_dict()

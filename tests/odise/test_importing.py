@@ -13,9 +13,9 @@ from torch import Tensor
 
 from modise_lightning.backbones.pyramid import PyramidProjection, Tap
 from modise_lightning.captioners.implicit import ImplicitCaptioner
-from modise_lightning.configuration.assembly import load_trained
 from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.configuration.importing import load_published
+from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import UserError
 from modise_lightning.import_checkpoint import import_checkpoint
 from modise_lightning.pretrained.odise_names import ODISE

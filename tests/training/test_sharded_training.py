@@ -120,6 +120,7 @@ def test_one_process_evaluates_its_best_checkpoint(
         f"checkpoint={sharded / 'checkpoints' / 'best.ckpt'}",
         "trusted_targets=[sharding_probe.ShardingProbe]",
         "trainer.accelerator=cpu",
+        "class_agnostic=false",  # which training does not measure
     ]
     result = evaluate(compose_config("evaluate", overrides, tmp_path))
     trained = json.loads((sharded / "results.json").read_text())["results"]["trained"]
