@@ -139,7 +139,6 @@ READERS = {
     "workbook": ("book.xlsx", "data.preparation.workbook", "read_workbook(path, preferred_sheet='all')"),
     "image": ("image.png", "data.images.reading", "read_image_file(path)"),
     "DICOM": ("image.dcm", "data.images.reading", "read_image_file(path)"),
-    "folder of images": ("image", "data.images.reading", "find_images(path.parent)"),
     "weights": ("model.safetensors", "pretrained.weights", "read_state_dict(path)"),
     "pickled weights": ("model.bin", "pretrained.weights", "read_state_dict(path)"),
     "journal": ("journal", "data.preparation.journal", "PreparationJournal(path.parent).read()"),

@@ -118,3 +118,35 @@ def test_a_refused_archive_does_not_hide_the_others(exams: Path) -> None:
     assert len(images.images) == 7
     assert len(images.refused) == 1
     assert "broken.zip' is not a readable ZIP" in images.refused[0]
+
+
+def test_images_are_told_by_suffix_in_any_case_and_dicom_by_content(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "c.dcm", "._a.jpg", "~$x.tif", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x" * 200)
+    for name in ("1.2.840.113", "IM0001"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(20))
+    (tmp_path / "folder.png").mkdir()
+    assert parts(found(tmp_path)) == ["1.2.840.113", "IM0001", "a.jpg", "b.PNG", "c.dcm"]
+    assert parts(found(tmp_path / "IM0001")) == ["IM0001"]
+    assert parts(found(tmp_path / "b.PNG")) == ["b.PNG"]
+    for name, message in (("notes.txt", "is not an image"), ("folder.png", "holds no image")):
+        with pytest.raises(UserError, match=message):
+            found(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs Linux")
+def test_an_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    unreadable = tmp_path / "notes"
+    unreadable.symlink_to("/proc/self/mem")  # whose first byte nobody can read, the superuser included
+    with pytest.raises(OSError, match="Input/output error"):
+        unreadable.read_bytes()
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert parts(found(tmp_path)) == ["a.png"]
+    with pytest.raises(UserError, match=r"notes' is not an image"):
+        found(unreadable)
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert parts(found(tmp_path)) == ["a.png"]

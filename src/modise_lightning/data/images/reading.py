@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from modise_lightning.data.images.samples import (
     undeclared_white,
     warn_if_nearly_black,
 )
-from modise_lightning.data.images.system_files import is_of_the_system
 from modise_lightning.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -36,36 +34,6 @@ _TIFF_MAXIMUM = 281  # tag MaxSampleValue
 _TIFF_PLANES = 284  # tag PlanarConfiguration; 2 is one plane a colour
 _PNG_DEPTH = 24  # where a PNG says how many bits a sample has
 ORIENTATION = 274  # tag Orientation, of TIFF and EXIF
-
-
-def find_images(path: Path) -> list[Path]:
-    """List the images that a path names: itself, or those directly in a folder.
-
-    Raises:
-        UserError: There is nothing there, or nothing that is an image.
-    """
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _is_image(file))
-        if not files:
-            raise UserError(f"input: the folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-        return files
-    if not path.is_file():
-        raise UserError(f"input: no file or folder '{path}'.")
-    if not _is_image(path):
-        raise UserError(f"input: '{path}' is not an image that can be read ({', '.join(IMAGE_SUFFIXES)}).")
-    return [path]
-
-
-def _is_image(path: Path) -> bool:
-    """Tell images by suffix, and DICOM under any other name by its content (DICOM PS3.10, 7.1)."""
-    if is_of_the_system(path.name) or not path.is_file():
-        return False
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    try:
-        return _begins_as_dicom(path)
-    except OSError:  # What cannot be read and is not called an image is not taken for one.
-        return False
 
 
 def _begins_as_dicom(path: ImageFile) -> bool:
