@@ -7,11 +7,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.images.image_file import DEFAULT_PIXELS, ImageFile, PixelSettings
-from modise_lightning.data.images.reading import MAXIMUM_PIXELS, ORIENTATION, read_image_file, upright
+from modise_lightning.data.images.reading import (
+    MAXIMUM_PIXELS,
+    ORIENTATION,
+    PICTURE_FORMATS,
+    PICTURE_SUFFIXES,
+    read_image_file,
+    upright,
+)
 from modise_lightning.errors import UserError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-_FORMATS = ("PNG", "JPEG", "TIFF")
 _COLOURED = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -28,7 +33,7 @@ def read_colours(path: ImageFile, pixels: PixelSettings = DEFAULT_PIXELS) -> NDA
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, or too large.
     """
-    values = _coloured(path) if path.suffix.lower() in _SUFFIXES and path.is_file() else None
+    values = _coloured(path) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() else None
     if values is None:
         return np.repeat(read_image_file(path, pixels)[..., None], 3, axis=-1)
     return values
@@ -37,7 +42,7 @@ def read_colours(path: ImageFile, pixels: PixelSettings = DEFAULT_PIXELS) -> NDA
 def _coloured(path: ImageFile) -> NDArray[np.float32] | None:
     """Decode a picture in colours; None for one without any."""
     try:
-        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+        with path.open("rb") as stream, Image.open(stream, formats=PICTURE_FORMATS) as image:
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise UserError(
                     f"'{path}' has {image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}."

@@ -23,11 +23,12 @@ from modise_lightning.data.images.samples import (
 from modise_lightning.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *DICOM_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES)
 # A whole-breast mammogram at 50 micrometres has under 40 megapixels; memory grows with the pixels.
 MAXIMUM_PIXELS = 60_000_000
 # Pillow would run other programs for some formats (EPS), so only these are tried.
-_FORMATS = ("PNG", "JPEG", "TIFF")
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
 _TIFF_BITS = 258  # tag BitsPerSample
 _TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation; 0 is WhiteIsZero
 _TIFF_MAXIMUM = 281  # tag MaxSampleValue
@@ -94,7 +95,7 @@ def _read(path: ImageFile, pixels: PixelSettings) -> tuple[NDArray[np.float32], 
         if is_dicom(path):
             return read_dicom(path, MAXIMUM_PIXELS, pixels), None
         # By its stream: Pillow maps a file that it opens by name, and then scrambles a turned TIFF.
-        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+        with path.open("rb") as stream, Image.open(stream, formats=PICTURE_FORMATS) as image:
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise UserError(
                     f"'{path}' has {image.width} x {image.height} pixels, more than {MAXIMUM_PIXELS}."

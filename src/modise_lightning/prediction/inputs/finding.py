@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from modise_lightning.data.images.image_file import ImageFile
-from modise_lightning.data.images.reading import IMAGE_SUFFIXES
+from modise_lightning.data.images.reading import IMAGE_SUFFIXES, PICTURE_SUFFIXES
 from modise_lightning.data.images.system_files import is_of_the_system
 from modise_lightning.errors import UserError
 from modise_lightning.prediction.inputs.archive import ArchiveLimits, is_archive, list_archive, read_member
@@ -146,7 +146,7 @@ def _take_file(
     if is_archive(path):
         _take_archive(path, parts, found, limits)
         return True
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.suffix.lower() not in (".dcm", ".dicom"):
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         found.images.append(InputImage(path, parts))
         return True
     try:
