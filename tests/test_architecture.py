@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "modise_lightning"
 # What may be imported by every room.
 SHARED = {
     "structures",
+    "images_to_predict",
     "packed_masks",
     "errors",
     "c_compiler",

@@ -8,7 +8,8 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from modise_lightning.structures import ImagesToPredict, Prediction
+from modise_lightning.images_to_predict import ImagesToPredict
+from modise_lightning.structures import Prediction
 
 
 class PredictionWriter(Callback):

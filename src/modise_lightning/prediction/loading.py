@@ -18,9 +18,10 @@ from modise_lightning.data.images.reading import read_image_file
 from modise_lightning.data.loading.datamodule import pad_to_multiple
 from modise_lightning.data.loading.transforms import EvaluationTransform, luminance
 from modise_lightning.errors import UserError
+from modise_lightning.images_to_predict import ImagesToPredict
 from modise_lightning.prediction.inputs.archive import ArchiveLimits
 from modise_lightning.prediction.inputs.finding import InputImage
-from modise_lightning.structures import ImagesToPredict, Region
+from modise_lightning.structures import Region
 
 # A picture of which hardly a pixel is brighter, or darker, than a sixteenth of the range shows nothing.
 _NEARLY_BLACK, _NEARLY_WHITE = 1 / 16, 15 / 16

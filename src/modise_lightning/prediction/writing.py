@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modise_lightning.errors import UserError
+from modise_lightning.images_to_predict import ImagesToPredict
 from modise_lightning.prediction.journal import FinishedImage, PredictionJournal
 from modise_lightning.prediction.lesions import Lesion, LesionSettings, find_lesions, measure_lesion
 from modise_lightning.prediction.planning import PlannedImage
 from modise_lightning.reporting.export import export_prediction
-from modise_lightning.structures import Category, ImagesToPredict, Prediction
+from modise_lightning.structures import Category, Prediction
 
 # Writes further files of an image from its lesions with their measurements; gives them.
 Exporter = Callable[[PlannedImage, Path, list[tuple[Lesion, dict[str, Any]]]], list[Path]]

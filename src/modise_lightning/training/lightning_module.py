@@ -10,11 +10,12 @@ import lightning
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from modise_lightning.images_to_predict import ImagesToPredict
 from modise_lightning.inference.inference import Inference, SemanticKind
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.pretrained.weights import fingerprint
 from modise_lightning.segmenter import Segmenter
-from modise_lightning.structures import Batch, ImagesToPredict, Prediction, Region
+from modise_lightning.structures import Batch, Prediction, Region
 from modise_lightning.training.checkpoint import METADATA_KEY, check_state, trained_state, versions
 from modise_lightning.training.optimization import OptimizerFactory
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from modise_lightning.data.loading.loader import TellingLoader
-from modise_lightning.structures import ImagesToPredict
+from modise_lightning.images_to_predict import ImagesToPredict
 
 
 class PredictionDataModule(lightning.LightningDataModule):
