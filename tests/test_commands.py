@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from forked import forked
+
 COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
 
 
@@ -51,10 +53,13 @@ def test_help_lists_the_choices(tmp_path: Path) -> None:
         (["optimizer.learning_rate=fast"], "optimizer.learning_rate: expected float, found 'fast'"),
         (["backbone=mame", "backbone.weights=nowhere"], "no file or folder 'nowhere'"),
         (["resume=nowhere.ckpt"], "resume: no file 'nowhere.ckpt'"),
+        (["backbone=mame", f"backbone.weights={'a' * 300}"], "': File name too long."),
+        ([f"data.root={'a' * 300}"], "': File name too long."),
+        ([f"resume={'a' * 300}"], "': File name too long."),
     ],
 )
 def test_a_wrong_word_ends_with_a_helpful_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    answer = run("-m", "modise_lightning.train", *arguments, folder=tmp_path)
+    answer = forked("-m", "modise_lightning.train", *arguments, folder=tmp_path)
     assert answer.returncode != 0
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -4,8 +4,6 @@ import csv
 import io
 import logging
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +14,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from forked import forked
 from modise_lightning import console
 from modise_lightning.console import Console, make_messages_visible
 from modise_lightning.csv_cells import guard_cell, unguard_cell
-from modise_lightning.regular_files import check_regular
+from modise_lightning.regular_files import check_regular, is_file
 from modise_lightning.visible_text import visible
 
 EVIL = {
@@ -129,6 +128,15 @@ def test_only_regular_files_are_opened(kind: str, tmp_path: Path) -> None:
         check_regular(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000, "loop", "nothing", "folder"])
+def test_a_path_that_none_can_have_is_no_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    assert not is_file(tmp_path / name)
+    assert is_file(tmp_path / "file")
+
+
 # Each reads a path's file, or one in its folder; none may wait for a pipe.
 READERS = {
     "checkpoint": ("checkpoint.ckpt", "training.checkpoint", "read_checkpoint(path)"),
@@ -161,9 +169,9 @@ def test_no_reader_waits_for_a_pipe(kind: str, tmp_path: Path) -> None:
             "except (UserError, OSError): pass",
             f"print({name!r})",
         ]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, check=False
-    )
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(lines))
+    done = forked(str(program), timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == list(READERS)
 

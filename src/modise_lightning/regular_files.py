@@ -14,6 +14,23 @@ _KINDS = (
     (stat.S_ISDIR, "a folder"),
 )
 
+# What no file can be called, and links that lead to themselves.
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a regular file is there, also of a path that another file gives and that none can have.
+
+    Raises:
+        OSError: The folder cannot be looked into.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno in _NO_NAME:
+            return False
+        raise
+
 
 def check_regular(path: Path) -> Path:
     """Give the path back if a regular file is there (links are followed), before it is opened.

@@ -42,6 +42,8 @@ _REFUSALS = (
     errno.EIO,
     errno.EMFILE,
     errno.ENFILE,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 
 

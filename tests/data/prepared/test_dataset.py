@@ -192,6 +192,12 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         r"annotations\.0\.file_name: Value error, .* is not a plain file name",
     ),
+    "a name that no file can have": (
+        lambda root: edit(
+            root / "panoptic.json", lambda index: index["annotations"][0].update(file_name="x" * 300)
+        ),
+        r"panoptic/x{300}' is missing",
+    ),
     "a negative size": (
         lambda root: edit(root / "panoptic.json", lambda index: index["images"][2].update(width=-3)),
         r"images\.2\.width: Input should be greater than 0",

@@ -97,19 +97,25 @@ def test_a_dicomdir_lists_its_images_and_names_missing_ones(tmp_path: Path) -> N
     assert listed[3].name in images.refused[0]
 
 
-def test_a_dicomdir_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file_id", "reason"),
+    [(["..", "secret.dcm"], "no file below its folder"), (["A" * 300], "which is not there")],
+)
+def test_a_dicomdir_that_names_no_file_of_its_own_is_refused(
+    file_id: list[str], reason: str, tmp_path: Path
+) -> None:
     from pydicom import dcmread
 
     disc = dcmread(DICOMDIR)
     image = next(record for record in disc.DirectoryRecordSequence if record.DirectoryRecordType == "IMAGE")
     (tmp_path / "secret.dcm").write_bytes(DICOM.read_bytes())
     (tmp_path / "disc").mkdir()
-    image.ReferencedFileID = ["..", "secret.dcm"]
+    image.ReferencedFileID = file_id
     disc.DirectoryRecordSequence = [image]
     disc.save_as(tmp_path / "disc" / "DICOMDIR")
     listed, refused = list_dicomdir(tmp_path / "disc" / "DICOMDIR")
     assert not listed
-    assert "no file below its folder" in refused[0]
+    assert reason in refused[0]
 
 
 def test_a_refused_archive_does_not_hide_the_others(exams: Path) -> None:

@@ -9,6 +9,7 @@ import pydicom
 from pydicom.multival import MultiValue
 
 from modise_lightning.errors import UserError
+from modise_lightning.regular_files import is_file
 from modise_lightning.visible_text import visible
 
 # MediaStorageSOPClassUID (0002,0002) of Media Storage Directory Storage, as it is stored.
@@ -62,10 +63,10 @@ def list_dicomdir(path: Path) -> tuple[list[Path], list[str]]:
             refused.append(f"'{path}' lists '{shown}', which is no file below its folder.")
             continue
         file_path = path.parent.joinpath(*parts)
-        if not file_path.is_file():
+        if not is_file(file_path):
             # Discs are often copied with names in small letters.
             file_path = path.parent.joinpath(*(part.lower() for part in parts))
-        if file_path.is_file():
+        if is_file(file_path):
             found[file_path] = None
         else:
             refused.append(f"'{path}' lists '{shown}', which is not there.")
