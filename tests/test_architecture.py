@@ -22,6 +22,7 @@ SHARED = {
     "regular_files",
     "visible_text",
     "csv_cells",
+    "cores",
     "feature_store",
     "pretrained",
 }

@@ -1,13 +1,12 @@
 """Sweeps through submitit: the SLURM launcher composes, the local one runs a job of one step."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from forked import forked
 from modise_lightning.configuration.command_line import config_directory
 from tiny_runs import ONE_STEP, phantom_overrides
 
@@ -28,13 +27,7 @@ def test_the_slurm_launcher_composes() -> None:
 def test_a_job_runs_through_submitit(phantom_root: Path, tmp_path: Path) -> None:
     overrides = [*phantom_overrides(phantom_root), *ONE_STEP, "baselines=[]", "fold=1", "name=job"]
     launcher = ["hydra/launcher=local_jobs", f"hydra.sweep.dir={tmp_path}", "hydra.launcher.timeout_min=5"]
-    done = subprocess.run(
-        [sys.executable, "-m", "modise_lightning.train", "-m", *launcher, *overrides],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = forked("-m", "modise_lightning.train", "-m", *launcher, *overrides)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "0" / "results.json").read_text())
     assert (results["name"], results["fold"]) == ("job", 1)

@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ import yaml
 from omegaconf import DictConfig
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
+from forked import forked
 from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.errors import UserError
@@ -382,14 +381,7 @@ def test_places_are_checked(folder: Path, run_import: Callable[..., Path], tmp_p
 def test_the_command_ends_with_a_line(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"model": {"a": _Marker()}}))
     arguments = [*NARROW_MASK2FORMER, "source=model.pkl", "output=out.ckpt"]
-    answer = subprocess.run(
-        [sys.executable, "-m", "modise_lightning.import_checkpoint", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    answer = forked("-m", "modise_lightning.import_checkpoint", *arguments, folder=tmp_path)
     assert answer.returncode == 1
     (line,) = answer.stderr.splitlines()
     assert line.startswith("error: source: 'model.pkl' is refused: it asks for 'posix.mkdir'")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import cv2
 import pytest
 from omegaconf import DictConfig
 
+from forked import forked
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare
 
@@ -48,14 +46,8 @@ def test_verifying_what_needs_no_download_is_refused(compose_config: Compose, tm
 
 
 def test_a_missing_download_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "modise_lightning.prepare", "data=cdd_cesm", "data.raw=nowhere"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    arguments = ["data=cdd_cesm", "data.raw=nowhere"]
+    answer = forked("-m", "modise_lightning.prepare", *arguments, folder=tmp_path)
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: data.raw: no folder 'nowhere'.")
     assert answer.stderr.count("\n") == 1

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from forked import Forked, forked, wait_until
 from modise_lightning.training.checkpoint import read_checkpoint
 from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO
 from tiny_runs import phantom_overrides
@@ -22,28 +23,15 @@ LONG += ["batch_size=2", "baselines=[]", "callbacks.progress=null", "trainer.acc
 
 
 @contextlib.contextmanager
-def command(root: Path, folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+def command(root: Path, folder: Path, *overrides: str) -> Iterator[Forked]:
     """Start a training that does not end by itself, and wait for its first checkpoint."""
-    line = [sys.executable, "-m", "modise_lightning.train", f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(
-        [*line, *phantom_overrides(root), *LONG, *overrides],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs the tests in the background has it ignored, which processes inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    line = ["-m", "modise_lightning.train", f"hydra.run.dir={folder}"]
+    process = Forked(*line, *phantom_overrides(root), *LONG, *overrides)
     try:
-        end = time.monotonic() + 300
-        while not (folder / "checkpoints" / "last.ckpt").is_file():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        wait_until((folder / "checkpoints" / "last.ckpt").is_file, process)
         yield process
     finally:
         process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -55,8 +43,9 @@ def test_a_signal_ends_with_its_code_and_says_how_to_resume(
 ) -> None:
     with command(phantom_root, tmp_path) as process:
         process.send_signal(number)
-        errors = process.communicate(timeout=300)[1].splitlines()
-    assert process.returncode == code
+        done = process.wait()
+    errors = done.stderr.splitlines()
+    assert done.returncode == code
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert errors[-1] == line
     assert errors[-2].startswith("The training has not ended; go on with: python -m modise_lightning.train ")
@@ -81,16 +70,16 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_checkpoint(tmp_p
         "for number in itertools.count():\n"
         "    checkpoint = {'number': number, 'values': torch.full((500_000,), float(number))}\n"
         "    AtomicCheckpointIO().save_checkpoint(checkpoint, sys.argv[1])\n"
-        "    print(number, flush=True)\n"
     )
+    program = tmp_path / "writer.py"
+    program.write_text(code)
     for round_number in range(4):
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
+        before = 0 if not path.exists() else path.stat().st_mtime_ns
+        process = Forked(str(program), str(path))
+        wait_until(lambda: path.exists() and path.stat().st_mtime_ns > before, process)  # noqa: B023 (called here)
         time.sleep(0.013 * round_number)
         process.kill()
         process.wait()
-        process.stdout.close()
         stored = torch.load(path, weights_only=True)
         assert torch.equal(stored["values"], torch.full((500_000,), float(stored["number"])))
 
@@ -104,33 +93,17 @@ def test_checkpoints_are_never_written_elsewhere(tmp_path: Path, monkeypatch: py
     assert [found.name for found in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def limit_file_size() -> None:
-    # Smaller than a checkpoint of the tiny model, larger than everything else that a run writes.
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-
-def run(
-    *arguments: str, prepare: Callable[[], None] | None = None, **environment: str
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "modise_lightning.train", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        check=False,
-        timeout=300,
-        preexec_fn=prepare,
-    )
-
-
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(phantom_root: Path, tmp_path: Path) -> None:
     arguments = [f"hydra.run.dir={tmp_path / 'run'}", *phantom_overrides(phantom_root), *LONG]
-    done = run(*arguments, prepare=limit_file_size)
-    errors = done.stderr.decode().splitlines()
+    process = Forked("-m", "modise_lightning.train", *arguments)
+    # Smaller than a checkpoint of the tiny model, larger than everything else that a run writes.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))
+    done = process.wait()
+    errors = done.stderr.splitlines()
     assert done.returncode == 1
     assert errors[-1].startswith("error: ")
     assert "File too large" in errors[-1]
-    assert "Traceback" not in done.stderr.decode()
+    assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").rglob("*.ckpt*"))
 
 
@@ -140,8 +113,9 @@ def test_an_unusable_output_folder_is_one_line(place: str, phantom_root: Path, t
     folder = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "run", "system": "/proc/run"}[
         place
     ]
-    done = run(f"hydra.run.dir={folder}", *phantom_overrides(phantom_root), *LONG)
-    errors = done.stderr.decode().splitlines()
+    arguments = [f"hydra.run.dir={folder}", *phantom_overrides(phantom_root), *LONG]
+    done = forked("-m", "modise_lightning.train", *arguments)
+    errors = done.stderr.splitlines()
     assert done.returncode == 1
     assert len(errors) == 1, errors
     assert errors[0].startswith(f"error: '{folder}")
@@ -153,9 +127,9 @@ def test_a_terminal_of_few_letters_shows_the_others_as_question_marks(
     arguments = [f"hydra.run.dir={tmp_path}", *phantom_overrides(phantom_root), *LONG, "name='Läsion'"]
     arguments += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "trainer.limit_val_batches=1"]
     arguments += ["trainer.limit_test_batches=1", "pictures.num_images=1"]
-    done = run(*arguments, PYTHONIOENCODING="ascii")
+    done = forked("-m", "modise_lightning.train", *arguments, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    assert b"L?sion" in done.stdout
+    assert "L?sion" in done.stdout
     assert (tmp_path / "results.json").is_file()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from forked import Forked, wait_until
 from modise_lightning.configuration.ownership import own_output_folder, wait_to_own
 from modise_lightning.errors import UserError
 from tiny_runs import phantom_overrides
@@ -126,22 +127,20 @@ TRAINING = (
 )
 
 
-@pytest.mark.parametrize("program", [["-c", TRAINING], ["-m", "modise_lightning.prepare"]])
+@pytest.mark.parametrize("program", [["training.py"], ["-m", "modise_lightning.prepare"]])
 def test_who_waited_takes_the_finished_dataset(
     program: Sequence[str], phantom_root: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "phantom"
-    command = [sys.executable, *program, *phantom_overrides(root)]
+    (tmp_path / "training.py").write_text(TRAINING)
     with wait_to_own(root, "the preparation"):
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        told = process.stderr.readline()
+        process = Forked(*program, *phantom_overrides(root), folder=tmp_path)
+        wait_until(lambda: process.told().endswith("\n"), process)
         shutil.copytree(phantom_root, root)
-    errors = process.communicate(timeout=120)[1]
-    assert told.startswith(f"waiting for the preparation of '{root}' by process {os.getpid()} on host ")
-    assert (process.returncode, errors) == (0, "")
+    done = process.wait()
+    line = f"waiting for the preparation of '{root}' by process {os.getpid()} on host "
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert done.stderr.startswith(line)
 
 
 PREPARATION = (
@@ -158,11 +157,11 @@ PREPARATION = (
 
 
 def test_of_several_preparations_at_once_none_fails(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PREPARATION, *phantom_overrides(tmp_path / "phantom")]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    answers = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], answers
-    assert len({answer for answer, _ in answers}) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".phantom.lock", "phantom"]
+    program, folder = tmp_path / "preparation.py", tmp_path / "data"
+    program.write_text(PREPARATION)
+    folder.mkdir()
+    processes = [Forked(str(program), *phantom_overrides(folder / "phantom")) for _ in range(3)]
+    answers = [process.wait() for process in processes]
+    assert [answer.returncode for answer in answers] == [0, 0, 0], answers
+    assert len({answer.stdout for answer in answers}) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [".phantom.lock", "phantom"]

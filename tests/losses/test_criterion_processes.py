@@ -1,14 +1,13 @@
 """The number of masks is averaged over all processes; a file of its own, so that they start fast."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from forked import Forked
 from modise_lightning.losses.criterion import SetCriterion
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
 
@@ -42,13 +41,9 @@ CASES = {(3, 1): 2.0, (3, 0): 1.5, (1, 0): 1.0, (0, 0): 1.0}
 
 
 def test_masks_are_counted_over_all_processes(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    processes = [Forked(__file__, str(rank), str(tmp_path)) for rank in range(2)]
+    for done in [process.wait() for process in processes]:
+        assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
     for case, (counts, divisor) in enumerate(CASES.items()):
         for rank, count in enumerate(counts):

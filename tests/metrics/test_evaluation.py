@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 import torch.distributed
 import yaml
 
+from forked import Forked
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
@@ -188,13 +187,9 @@ def test_an_unknown_threshold_is_refused() -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    processes = [Forked(__file__, str(rank), str(tmp_path)) for rank in range(2)]
+    for done in [process.wait() for process in processes]:
+        assert done.returncode == 0, done.stderr
     # Of 7 images the processes have 4 and 3; of 1 image the second has none.
     for num_images in (7, 1):
         for reduction in ("pooled", "by_image"):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +24,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from forked import Forked, forked
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.predict import predict
 from tiny_runs import ONE_STEP, phantom_overrides
@@ -52,13 +50,8 @@ def checkpoint(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Train a tiny model for a step."""
     folder = tmp_path_factory.mktemp("run")
     arguments = [*phantom_overrides(phantom_root), *ONE_STEP, "baselines=[]", f"hydra.run.dir={folder}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "modise_lightning.train", *arguments],
-        check=True,
-        capture_output=True,
-        env=environment,
-    )
+    done = forked("-m", "modise_lightning.train", *arguments)
+    assert done.returncode == 0, done.stderr
     return folder / "checkpoints" / "best.ckpt"
 
 
@@ -176,8 +169,8 @@ def test_after_a_kill_in_the_middle_the_same_command_gives_the_same_files(
     whole = run(tmp_path / "images", out="whole")
     arguments = [f"checkpoint={checkpoint}", f"input={tmp_path / 'images'}", "device=cpu", *UNSURE]
     arguments += [f"output_dir={tmp_path / 'killed'}", "num_threads=1", "num_workers=1"]
-    command = [sys.executable, "-m", "modise_lightning.predict", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["-m", "modise_lightning.predict", *arguments]
+    process = Forked(*command)
     journal = tmp_path / "killed" / "predictions.jsonl"
     while process.poll() is None:
         if journal.is_file() and journal.read_bytes().count(b"\n") >= 6:
@@ -186,14 +179,14 @@ def test_after_a_kill_in_the_middle_the_same_command_gives_the_same_files(
     process.wait()
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.json")}
     assert 0 < len(finished) <= 10
-    subprocess.run(command, check=True, capture_output=True)
+    assert forked(*command).returncode == 0
     for name in ("predictions.csv", "exams.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (whole / name).read_bytes()
     journaled = [path for path, time in finished.items() if path.stat().st_mtime_ns == time]
     assert len(journaled) >= len(finished) - 1  # one may have been written but not yet remembered
     # Once more: nothing is left to do, and nothing changes.
     before = {path: path.read_bytes() for path in (tmp_path / "killed").rglob("*") if path.is_file()}
-    subprocess.run(command, check=True, capture_output=True)
+    assert forked(*command).returncode == 0
     assert {path: path.read_bytes() for path in before} == before
 
 

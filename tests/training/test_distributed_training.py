@@ -1,8 +1,6 @@
 """Two processes train and evaluate as one process with the double batch; a file of its own, to start fast."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from forked import Forked, forked
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.structures import PanopticSegmentation
 
@@ -146,13 +145,9 @@ def run_sharded(rank: int, folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of both processes."""
     folder = tmp_path_factory.mktemp("processes")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)], env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    processes = [Forked(__file__, str(rank), str(folder)) for rank in range(2)]
+    for done in [process.wait() for process in processes]:
+        assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -221,8 +216,7 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
         "metrics=clinical",
     ]
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "modise_lightning.train", f"hydra.run.dir={run}", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = forked("-m", "modise_lightning.train", f"hydra.run.dir={run}", *overrides)
     assert done.returncode == 0, done.stderr
     assert (run / "train_ddp_process_1.log").is_file()  # there were two
     checkpoint = f"checkpoint={run / 'checkpoints' / 'best.ckpt'}"

@@ -1,17 +1,16 @@
 """A run with shared-out frozen weights gives what trainer=ddp gives (which has a test of its own)."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from omegaconf import DictConfig
 from torch import nn
 
+from forked import Forked
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.memory import MemoryFeatureStore
 from modise_lightning.feature_store.recall import FeatureRecall
@@ -21,7 +20,6 @@ from tiny_runs import ONE_STEP, phantom_overrides
 
 # One worker of pytest-xdist runs them all, so that the two runs are made once.
 pytestmark = pytest.mark.xdist_group("sharded")
-TESTS = Path(__file__).parents[1]
 ALL_PARTS = "[segmenter.backbone.unet,segmenter.backbone.vae,segmenter.captioner.image_encoder]"
 Run = Callable[..., Path]
 
@@ -33,7 +31,7 @@ def run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     def command(*overrides: str) -> Path:
         folder = tmp_path_factory.mktemp("run")
         line = [
-            *(sys.executable, "-m", "modise_lightning.train", f"hydra.run.dir={folder}"),
+            *("-m", "modise_lightning.train", f"hydra.run.dir={folder}"),
             *phantom_overrides(phantom_root),
             *ONE_STEP,
             "trainer.devices=2",
@@ -50,15 +48,11 @@ def run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
             "+callbacks.last_checkpoint.save_top_k=-1",
             *overrides,
         ]
-        done = subprocess.run(
-            line,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        # Lightning would start the second process by itself, which takes as long as the training.
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+        processes = [Forked(*line, LOCAL_RANK=str(rank), **address) for rank in range(2)]
+        for done in [process.wait() for process in processes]:
+            assert done.returncode == 0, done.stderr[-4000:]
         return folder
 
     return command

@@ -1,9 +1,6 @@
 """Every shipped trainer, precision and optimizer trains as the documentation and the configuration say."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from forked import forked
 from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.train import train
 from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint
@@ -122,18 +120,8 @@ def test_the_command_for_several_processes_runs_as_documented(
         rf"`(trainer={name} trainer\.devices=)\d+`", (REPOSITORY / "docs" / "speed.md").read_text()
     )
     assert documented
-    command = [
-        *(sys.executable, "-m", "modise_lightning.train", *f"{documented[0]}2".split()),
-        *(f"hydra.run.dir={tmp_path}", *phantom_overrides(phantom_root), *ONE_STEP),
-    ]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    arguments = [f"hydra.run.dir={tmp_path}", *phantom_overrides(phantom_root), *ONE_STEP]
+    done = forked("-m", "modise_lightning.train", *f"{documented[0]}2".split(), *arguments)
     assert done.returncode == 0, done.stderr[-4000:]
     assert (tmp_path / "train_ddp_process_1.log").is_file()  # there were two
     assert (tmp_path / "results.json").is_file()

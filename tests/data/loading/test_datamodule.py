@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from forked import forked
 from modise_lightning.data.loading.datamodule import PanopticDataModule, collate
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.data.preparation.folds import assign_folds
@@ -217,7 +216,7 @@ def test_another_seed_gives_other_batches(build: Build) -> None:
     assert [batch.records for batch in one] != [batch.records for batch in other]
 
 
-def test_workers_start_after_opencv_was_used_here(build: Build) -> None:
+def test_workers_start_after_opencv_was_used_here(build: Build, tmp_path: Path) -> None:
     """In a process of its own, since what would fail waits for ever."""
     code = (
         "import sys, cv2, numpy, pathlib\n"
@@ -234,9 +233,9 @@ def test_workers_start_after_opencv_was_used_here(build: Build) -> None:
         "    pin_memory=False, size_multiple=32, seed=0)\n"
         "print(len(list(data.test_dataloader())))\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    result = forked(str(program), timeout=60)
     assert (result.stdout.strip(), result.returncode) == ("2", 0), result.stderr
 
 
