@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from rich.console import Console
 from rich.table import Table
 
-from modise_lightning.data.preparation.parallel import available_cores
+from modise_lightning.cores import available_cores
 from modise_lightning.data.preparation.report import PreparationReport, render
 from modise_lightning.data.sources.cbis_ddsm.preparer import CbisDdsmPreparer
 from modise_lightning.data.sources.cbis_ddsm.selection import NAMES

@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from modise_lightning.data.preparation.parallel import available_cores
+from modise_lightning.cores import available_cores
 from modise_lightning.data.preparation.report import PreparationReport, render
 from modise_lightning.data.preparation.via_shapes import bounds
 from modise_lightning.data.sources.cdd_cesm.preparer import CddCesmPreparer

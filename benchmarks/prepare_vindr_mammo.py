@@ -22,8 +22,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from rich.console import Console
 from rich.table import Table
 
+from modise_lightning.cores import available_cores
 from modise_lightning.data.preparation.box_to_mask import BoxToMask
-from modise_lightning.data.preparation.parallel import available_cores
 from modise_lightning.data.sources.vindr_mammo.preparer import VinDrMammoPreparer
 from modise_lightning.data.sources.vindr_mammo.selection import NAMES
 

@@ -31,6 +31,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.cores import use_threads
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
     from modise_lightning.metrics.records.evaluation_records import write_records
@@ -43,6 +44,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"]))
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
+    use_threads(config.num_threads)
     model = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:

@@ -29,7 +29,6 @@ def predict(config: DictConfig) -> list[Path]:
     """
     from pathlib import Path
 
-    import torch
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.assembly import categories_of
@@ -37,6 +36,7 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
+    from modise_lightning.cores import use_threads
     from modise_lightning.data.prepared.categories import categories_to_config
     from modise_lightning.prediction.folders.folder import FolderPrediction, Model
     from modise_lightning.prediction.folders.preparing import find_images, inspect_images
@@ -56,8 +56,7 @@ def predict(config: DictConfig) -> list[Path]:
     module, trained, dataset = read.build(), read.config, read.dataset
     module.predicted_semantic = "any_thing" if settings.lesions.uncertainty else "none"
     inputs = inspect_images(found, settings, track_images("looking at images"))
-    if settings.num_threads is not None:
-        torch.set_num_threads(settings.num_threads)
+    use_threads(settings.num_threads)
     categories = categories_of(trained)
     model = Model(
         categories=categories,

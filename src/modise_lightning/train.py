@@ -32,7 +32,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from pathlib import Path
 
     import lightning
-    import torch
     from omegaconf import OmegaConf
 
     from modise_lightning.callbacks.evaluation import Evaluation
@@ -59,6 +58,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.configuration.starting import read_start, start_from
     from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.cores import use_threads
     from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
@@ -71,8 +71,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         check_resumable(Path(config.resume), config)
     start = read_start(config)
     check_weights(config)
-    if config.num_threads is not None:
-        torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     dataset = data.dataset

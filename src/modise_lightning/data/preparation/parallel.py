@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
+import cv2
 from rich.progress import track
 
 from modise_lightning.console import Console
@@ -18,11 +19,6 @@ from modise_lightning.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_processes(number: int) -> ProcessPoolExecutor:
@@ -33,7 +29,7 @@ def start_processes(number: int) -> ProcessPoolExecutor:
     """
     try:
         # Forking is unsafe once other libraries have started threads.
-        return ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
+        return ProcessPoolExecutor(number, get_context("spawn"), initializer=_begin_worker)
     except (OSError, NotImplementedError) as error:
         raise UserError(
             f"data.preparer.num_processes: worker processes cannot be started ({error}), perhaps for want of "
@@ -41,8 +37,9 @@ def start_processes(number: int) -> ProcessPoolExecutor:
         ) from error
 
 
-def _end_with_parent() -> None:
-    """End this worker process as soon as its parent has ended, which a killed parent cannot ask for."""
+def _begin_worker() -> None:
+    """Compute with one thread, as the processes fill the cores, and end with the parent, however it ends."""
+    cv2.setNumThreads(1)
     parent = parent_process()
     assert parent is not None
 

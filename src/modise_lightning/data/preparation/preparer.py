@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from modise_lightning.cores import available_cores
 from modise_lightning.data.preparation.conversion import ConversionTask, ImageConverter, hidden_pixels
 from modise_lightning.data.preparation.folds import assign_folds, assign_normals
 from modise_lightning.data.preparation.journal import FinishedImage
-from modise_lightning.data.preparation.parallel import available_cores
 from modise_lightning.data.preparation.report import PreparationReport
 from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.writing import PreparedEntry, write_index
