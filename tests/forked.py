@@ -159,6 +159,7 @@ def _run(
     sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     # A shell that runs the tests in the background has it ignored, which processes inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method(None, force=True)  # of its own processes: the system's usual one
     is_module = arguments[0] == "-m"
     sys.argv = arguments[1:] if is_module else arguments
     try:
