@@ -16,6 +16,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from modise_lightning.configuration.assembly import build_segmenter
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.stored_config import _check_resolvers, _check_targets, read_stored_config
 from modise_lightning.configuration.stored_targets import STORED_CALLBACKS, STORED_TARGETS, may_be_built
@@ -278,6 +279,9 @@ def test_an_archive_that_unfolds_is_not_read(tmp_path: Path) -> None:
         ("inference._partial_", r"inference: .*also needs|inference\._partial_: true is expected"),
         ("text.classifier._partial_", r"text\.classifier: .*also needs|text\.classifier\._partial_: true"),
         ("clip_head.enabled", r"clip_head\.enabled: missing"),
+        ("name", "name: missing"),
+        ("output_dir", "output_dir: missing"),
+        ("text.encoder", r"text\.encoder: missing"),
         ("clip_head.template", r"clip_head\.template: missing"),
     ],
 )
@@ -285,13 +289,31 @@ def test_a_key_that_it_lacks_is_named(
     key: str, message: str, compose_config: Compose, tmp_path: Path
 ) -> None:
     config = compose_config("train", [], tmp_path)
+    config.name, config.output_dir = "old", "somewhere"
     *parents, last = key.split(".")
     parent = OmegaConf.select(config, ".".join(parents)) if parents else config
     with open_dict(config):
         del parent[last]
-    config.name, config.output_dir = "old", "somewhere"
     with pytest.raises(UserError, match=f"best.ckpt' was written by another version of .*, {message}"):
         read(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["text.encoder=null"], r"TextSimilarityClassifier needs a text encoder\. Choose both with text="),
+        (
+            ["text=learned", "captioner=none", "text.encoder={_target_: builtins.dict}"],
+            r"LearnedClassifier needs no text encoder\. Choose both",
+        ),
+        (["captioner.architecture.vision_cfg=null"], r"captioner\.architecture: expected open_clip"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(
+    overrides: list[str], message: str, compose_config: Compose, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build_segmenter(compose_config("train", overrides, tmp_path))
 
 
 @pytest.mark.parametrize("value", [False, "x", 3, [1]])

@@ -150,11 +150,16 @@ def _build_classifier(
     hidden_channels: int,
     text_state: Mapping[str, torch.Tensor] | None,
 ) -> nn.Module:
+    target = config.text.classifier._target_
+    parameters = inspect.signature(get_object(target)).parameters
+    if ("text_embeddings" in parameters) != (config.text.encoder is not None):
+        needs = "no text encoder" if "num_categories" in parameters else "a text encoder"
+        raise UserError(f"text.encoder: {target} needs {needs}. Choose both with text=...")
     build = instantiate(config.text.classifier)
     if config.text.encoder is None:
         return cast(nn.Module, build(num_categories=len(categories), hidden_channels=hidden_channels))
     prompts, prompt_categories = flatten_prompts(categories)
-    has_null = "null_embedding" in inspect.signature(get_object(config.text.classifier._target_)).parameters
+    has_null = "null_embedding" in parameters
     embeddings: dict[str, torch.Tensor] = {}
     if text_state is None:
         encoder = instantiate(config.text.encoder)

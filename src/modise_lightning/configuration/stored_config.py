@@ -43,6 +43,7 @@ _ADDED = {
     "metrics": ("category_names", "isthing"),
 }
 _MAYBE_NOT_BUILT = ("captioner", "feature_store")  # null where there is none
+_LOOKED_INTO = ("name", "output_dir", "text.encoder")  # whatever they are
 _CLIP_HEAD = ("enabled", "alpha", "beta", "template", "training_texts")
 # Of the run alone: no part of the trained model, and never built from a checkpoint.
 _OF_THE_RUN = ("callbacks", "feature_store", "logger", "trainer")
@@ -134,9 +135,11 @@ def _check_nodes(config: DictConfig) -> None:
         if bool(node.get("_partial_", False)) != (part in _ADDED):
             raise UserError(f"{part}._partial_: {str(part in _ADDED).lower()} is expected.")
     clip_head = OmegaConf.select(config, "clip_head")
-    for key in _CLIP_HEAD if clip_head is not None else ():
-        if key not in clip_head:
-            raise UserError(f"clip_head.{key}: missing.")
+    needed = [*_LOOKED_INTO, *(f"clip_head.{key}" for key in (_CLIP_HEAD if clip_head is not None else ()))]
+    for key in needed:
+        parent, _, name = key.rpartition(".")
+        if name not in (OmegaConf.select(config, parent) if parent else config):
+            raise UserError(f"{key}: missing.")
 
 
 class _ForbiddenError(UserError):

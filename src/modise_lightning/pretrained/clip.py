@@ -75,6 +75,8 @@ def open_clip_source(
     """
     folder = locate(part=part, weights=weights, repository=repository, patterns=files)
     if folder is None:
+        if not _is_model_config(architecture):
+            raise UserError(f"{part}.architecture: expected open_clip's embed_dim, vision_cfg and text_cfg.")
         return ClipSource(part, dict(architecture), PreprocessCfg(), None, None)
     if not folder.is_dir():
         raise UserError(
