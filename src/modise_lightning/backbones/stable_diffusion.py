@@ -154,6 +154,9 @@ def read_diffusion_model(folder: Path) -> DiffusionModel:
 
 def _random_model(architecture: Mapping[str, Mapping[str, Any]], seed: int) -> DiffusionModel:
     where = "backbone.architecture"
+    for part in ("unet", "vae", "text_encoder", "scheduler"):
+        if not isinstance(architecture.get(part), Mapping):
+            raise UserError(f"{where}.{part}: missing.")
     check_unet(architecture["unet"], f"{where}.unet")
     check_vae(architecture["vae"], f"{where}.vae")
     # Frozen random weights are not stored in checkpoints: the seed has to give them again.
@@ -170,7 +173,7 @@ def _random_model(architecture: Mapping[str, Mapping[str, Any]], seed: int) -> D
             context = _encode(text_encoder, ids)
         except Exception as error:  # The libraries raise many kinds on a wrong argument.
             raise UserError(f"{where}: the model cannot be built ({_first_line(error)}).") from error
-    _check_context(architecture["unet"]["cross_attention_dim"], context, where)
+    _check_context(unet.config.cross_attention_dim, context, where)
     return DiffusionModel(unet, vae, context, scheduler.alphas_cumprod)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from modise_lightning.classifiers.text_similarity import TextSimilarityClassifier
@@ -102,9 +103,13 @@ class TrainedModel:
         is_by_text = "text_embeddings" in text_state
         unknown = [text for text in prompts if text not in set(self.training_texts)] if is_by_text else []
         check_weights(self.config, with_text_encoder=bool(unknown))
-        segmenter = build_segmenter(
-            self.config, text_state if is_by_text else None, categories=self.categories
-        )
+        try:
+            segmenter = build_segmenter(
+                self.config, text_state if is_by_text else None, categories=self.categories
+            )
+        except InstantiationException as error:  # of whatever a part raises on values that no type tells
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
+            raise UserError(f"checkpoint: its model cannot be built ({reason}).") from error
         module = build_module(self.config, segmenter, self.dataset, training_texts=self.training_texts)
         check_state(module, self.checkpoint)
         module.load_state_dict(state, strict=False)
