@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import pad
 
-from modise_lightning.structures import InstanceSegmentation, Prediction, Region
+from modise_lightning.structures import InstanceSegmentation, PixelUncertainty, Prediction, Region
 
 
 def place_prediction(prediction: Prediction, region: Region, height: int, width: int) -> Prediction:
@@ -35,8 +35,11 @@ def place_prediction(prediction: Prediction, region: Region, height: int, width:
         return pad(maps, margins)
 
     panoptic, instances = prediction.panoptic, prediction.instances
+    uncertainty = prediction.uncertainty
     return Prediction(
         panoptic=replace(panoptic, segment_ids=placed(panoptic.segment_ids)),
         instances=InstanceSegmentation(instances.packed.placed(*margins), instances.labels, instances.scores),
         semantic=placed(prediction.semantic),
+        uncertainty=uncertainty
+        and PixelUncertainty(placed(uncertainty.entropy), placed(uncertainty.disagreement)),
     )
