@@ -17,10 +17,12 @@ from modise_lightning.configuration.assembly import (
     categories_of,
     check_weights,
     encode_texts,
+    takes_feature_store,
 )
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
 from modise_lightning.training.checkpoint import METADATA_KEY, check_state, read_checkpoint
@@ -90,8 +92,11 @@ class TrainedModel:
             other.trim_background = OmegaConf.select(stored, "trim_background", default=False)
             self.config.data = other
 
-    def build(self) -> SegmentationModule:
+    def build(self, feature_store: FeatureStore | None = None) -> SegmentationModule:
         """Build the model and fill in its trained weights.
+
+        Args:
+            feature_store: Where the features of its frozen parts are kept, if it has some that can be.
 
         Raises:
             UserError: Frozen weights are nowhere, or the checkpoint does not fit.
@@ -103,7 +108,10 @@ class TrainedModel:
         unknown = [text for text in prompts if text not in set(self.training_texts)] if is_by_text else []
         check_weights(self.config, with_text_encoder=bool(unknown))
         segmenter = build_segmenter(
-            self.config, text_state if is_by_text else None, categories=self.categories
+            self.config,
+            text_state if is_by_text else None,
+            feature_store if takes_feature_store(self.config) else None,
+            self.categories,
         )
         module = build_module(self.config, segmenter, self.dataset, training_texts=self.training_texts)
         check_state(module, self.checkpoint)
