@@ -33,7 +33,7 @@ CHOICES = {
     "train": OF_TRAINING,
     "import_checkpoint": OF_A_MODEL,
     "prepare": ["data"],
-    "evaluate": ["data", "metrics", "trainer"],
+    "evaluate": ["data", "metrics", "trainer", "views"],
     "predict": ["views"],
     "tables": [],
     "figures": [],

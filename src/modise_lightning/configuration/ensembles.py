@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.feature_store.memory import MemoryFeatureStore
 from modise_lightning.inference.fusion import FusionSettings
 from modise_lightning.inference.views import ViewSettings
+from modise_lightning.reporting.results import Setting
 from modise_lightning.structures import Category
 from modise_lightning.training.ensemble_module import EnsembleModule
 from modise_lightning.training.lightning_module import SegmentationModule
@@ -88,6 +89,23 @@ class TrainedEnsemble:
         """Name the classes of which no member's training had a text."""
         of_members = [set(member.unseen()) for member in self.members]
         return tuple(name for name in self.members[0].unseen() if all(name in own for own in of_members))
+
+    def combination(self, views: ViewSettings, fusion: FusionSettings) -> dict[str, Setting]:
+        """Say how members and views are combined, for results; nothing where there is nothing to combine."""
+        if len(self.members) == 1 and views.is_plain:
+            return {}
+        return {
+            "ensemble.members": len(self.members),
+            "views.flips": "+".join(views.flips),
+            "views.scales": "+".join(map(str, views.scales)),
+            "fusion.iou_threshold": fusion.iou_threshold,
+            "fusion.minimum_score": fusion.minimum_score,
+            "fusion.weights": None if fusion.weights is None else "+".join(map(str, fusion.weights)),
+        }
+
+    def with_config(self, config: DictConfig) -> TrainedEnsemble:
+        """Replace the first member's configuration."""
+        return replace(self, members=[replace(self.members[0], config=config), *self.members[1:]])
 
     def name_classes(self, categories: Sequence[Category]) -> None:
         """Look for these classes instead of the checkpoints' own.

@@ -40,12 +40,20 @@ class TrainedModel:
         categories: The classes of its training.
         dataset: What the training dataset said of itself.
         checkpoint: As it was read.
+        training: The configuration of its training, without changes.
     """
 
     config: DictConfig
     categories: tuple[Category, ...]
     dataset: dict[str, Any]
     checkpoint: dict[str, Any]
+    training: DictConfig
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the images of its training and their division; None where it is not known."""
+        found = self.checkpoint[METADATA_KEY].get("data_fingerprint")
+        return found if isinstance(found, str) else None
 
     @property
     def training_texts(self) -> list[str]:
@@ -155,7 +163,8 @@ def read_trained(
     metadata = checkpoint[METADATA_KEY]
     config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
     before = read_stored_config(path, metadata["config"], {}, trusted_targets)
-    return TrainedModel(config, categories_of(before), cast(dict[str, Any], metadata["dataset"]), checkpoint)
+    dataset = cast(dict[str, Any], metadata["dataset"])
+    return TrainedModel(config, categories_of(before), dataset, checkpoint, before)
 
 
 def load_trained(
