@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "predict",
+    "prepare",
+    "import_checkpoint",
+    "tables",
+    "figures",
+    "report",
+    "tune",
+]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

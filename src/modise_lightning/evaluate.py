@@ -30,6 +30,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
     from modise_lightning.configuration.seen_images import check_unseen
+    from modise_lightning.configuration.tuned_settings import read_tuned
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.data.loading.datamodule import SPLITS
@@ -44,7 +45,9 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"]))
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
-    model = read_ensemble(config.checkpoint, config.overrides, config.trusted_targets)
+    tuned = read_tuned(config)
+    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
+    model = read_ensemble(config.checkpoint, tuned.with_overrides(config.overrides), config.trusted_targets)
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:
         model.use_dataset(other_data)
@@ -57,7 +60,6 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if len(model.members) > 1:
         check_unseen(model, data, config.split)
     model.name_classes(vocabulary_for(vocabulary, categories_of(trained)))
-    views, fusion = instantiate(config.views), instantiate(config.fusion)
     module = model.build(views, fusion)
     origin = ModelOrigin(
         trained_on=model.trained_on,

@@ -28,12 +28,15 @@ def predict(config: DictConfig) -> list[Path]:
         UserError: Nothing to read, or the only image cannot be.
         PartlyDoneError: Some images could not be read or written under their names; the others are done.
     """
+    from dataclasses import asdict
+
     import torch
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.ensembles import read_ensemble
+    from modise_lightning.configuration.tuned_settings import read_tuned
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
     from modise_lightning.data.prepared.categories import categories_to_config
@@ -49,10 +52,12 @@ def predict(config: DictConfig) -> list[Path]:
     settings = read_settings(plain)
     found = find_images(settings)
     vocabulary = read_vocabulary(config.vocabulary)
-    read = read_ensemble(plain["checkpoint"], config.overrides, config.trusted_targets)
+    tuned = read_tuned(config)
+    overrides = tuned.with_overrides(config.overrides)
+    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
+    read = read_ensemble(plain["checkpoint"], overrides, config.trusted_targets)
     if vocabulary is not None:
         read.name_classes(vocabulary)
-    views, fusion = instantiate(config.views), instantiate(config.fusion)
     module, trained = read.build(views, fusion), read.config
     module.predicted_semantic = "any_thing" if settings.lesions.uncertainty else "none"
     inputs = inspect_images(found, settings, track_images("looking at images"))
@@ -69,14 +74,14 @@ def predict(config: DictConfig) -> list[Path]:
             "checkpoint": names[0] if len(names) == 1 else names,
             "model": read.name,
             "trained_on": read.trained_on,
-            **({} if views.is_plain else {"views": plain["views"]}),
+            **({} if views.is_plain else {"views": asdict(views)}),
         },
         is_synthetic=read.is_synthetic,
         identity={
             "checkpoint": [hash_content(path) for path in read.paths],
-            "views": plain["views"],
+            "views": asdict(views),
             "fusion": plain["fusion"],
-            "overrides": plain["overrides"],
+            "overrides": overrides,
             "categories": categories_to_config(categories),
             "precision": str(config.trainer.precision),
         },

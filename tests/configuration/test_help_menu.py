@@ -38,6 +38,7 @@ CHOICES = {
     "tables": [],
     "figures": [],
     "report": [],
+    "tune": [],
 }
 # A setting that each command must be given, or is known for.
 SETTINGS = {
@@ -49,6 +50,7 @@ SETTINGS = {
     "tables": "runs: ???",
     "figures": "runs: ???",
     "report": "runs: ???",
+    "tune": "runs: ???",
 }
 
 

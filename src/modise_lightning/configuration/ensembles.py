@@ -27,11 +27,12 @@ _SHARED = ("data.module.evaluation_transform", "data.module.size_multiple", "dat
 _NOT_THERE = "nothing"
 
 
-def find_checkpoints(named: str | Sequence[str]) -> list[Path]:
+def find_checkpoints(named: str | Sequence[str], setting: str = "checkpoint") -> list[Path]:
     """Find the checkpoints that a user names.
 
     Args:
         named: A checkpoint, a folder (each ``checkpoints/best.ckpt`` below it), or a list of these.
+        setting: The setting that names them, for messages.
 
     Raises:
         UserError: A folder holds none, the list is empty, or a file is named twice.
@@ -41,14 +42,14 @@ def find_checkpoints(named: str | Sequence[str]) -> list[Path]:
         path = Path(text)
         own = sorted(path.rglob(_BEST)) if path.is_dir() else [path]
         if not own:
-            raise UserError(f"checkpoint: the folder '{path}' holds no {_BEST}; give that of finished runs.")
+            raise UserError(f"{setting}: the folder '{path}' holds no {_BEST}; give that of finished runs.")
         found += own
     if not found:
-        raise UserError("checkpoint: the list is empty; give a checkpoint, several, or a folder of runs.")
+        raise UserError(f"{setting}: the list is empty; give a checkpoint, several, or a folder of runs.")
     places = [path.resolve() for path in found]
     twice = next((path for path, place in zip(found, places, strict=True) if places.count(place) > 1), None)
     if twice is not None:
-        raise UserError(f"checkpoint: '{twice}' is named twice; each member counts once.")
+        raise UserError(f"{setting}: '{twice}' is named twice; each member counts once.")
     return found
 
 
@@ -131,8 +132,8 @@ class TrainedEnsemble:
         for path, member in zip(self.paths[1:], rest, strict=True):
             for key, own, other in _differences(first, member):
                 raise UserError(
-                    f"checkpoint: '{path}' and '{self.paths[0]}' differ in {key} ({other} and {own}); the "
-                    "members of an ensemble share classes, preprocessing and rules of inference "
+                    f"checkpoint: '{path}' and '{self.paths[0]}' differ in {key} ({other} and {own}); models "
+                    "that are used together share classes, preprocessing and rules of inference "
                     "(+overrides.inference... sets those of all)."
                 )
 
@@ -168,7 +169,10 @@ class TrainedEnsemble:
 
 
 def read_ensemble(
-    named: str | Sequence[str], overrides: Mapping[str, Any], trusted_targets: Sequence[str] = ()
+    named: str | Sequence[str],
+    overrides: Mapping[str, Any],
+    trusted_targets: Sequence[str] = (),
+    setting: str = "checkpoint",
 ) -> TrainedEnsemble:
     """Read one or more checkpoints without building anything.
 
@@ -176,11 +180,12 @@ def read_ensemble(
         named: See ``find_checkpoints``.
         overrides: Nested changes to the configuration in each checkpoint.
         trusted_targets: Plug-ins that they may name.
+        setting: The setting that names them, for messages.
 
     Raises:
         UserError: One is missing or damaged, names what it may not, or is of another version.
     """
-    paths = find_checkpoints(named)
+    paths = find_checkpoints(named, setting)
     return TrainedEnsemble(paths, [read_trained(path, overrides, trusted_targets) for path in paths])
 
 

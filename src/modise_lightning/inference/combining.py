@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modise_lightning.inference.fusion import FusionSettings, fuse_queries
+from modise_lightning.inference.fusion import FusedQueries, FusionSettings, fuse_queries
 from modise_lightning.inference.inference import Inference, SemanticKind, shown_classes
 from modise_lightning.inference.semantic import SemanticAccumulator
 from modise_lightning.inference.tiles import Tile, upsampled_tiles
@@ -98,6 +98,16 @@ class CombinedImage:
         own = own * share
         self._semantic = own if self._semantic is None else self._semantic.add_(own)
 
+    @property
+    def rules(self) -> Inference:
+        """From queries to predictions."""
+        return self._rules
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self._output_size
+
     def _tiles(self, masks: PlacedLogits) -> Iterator[Tile]:
         return upsampled_tiles(
             masks.logits,
@@ -106,28 +116,29 @@ class CombinedImage:
             output_size=self._output_size,
         )
 
-    def queries(self) -> tuple[Tensor, list[FoundQueries], Tensor]:
+    def queries(self, mask_threshold: float) -> FusedQueries:
         """Match the queries of all members.
 
-        Returns:
-            (F, K + 1) fused class probabilities; the members' queries; (F, N) how much of each of their masks
-            is in each fused one.
+        Args:
+            mask_threshold: A pixel with a larger probability belongs to a mask.
         """
-        threshold = self._rules.mask_threshold
         inside = torch.cat(
-            [own.masks.at_image_size().sigmoid_().flatten(1) > threshold for own in self._found]
+            [own.masks.at_image_size().sigmoid_().flatten(1) > mask_threshold for own in self._found]
         )
-        fused = fuse_queries(
+        return fuse_queries(
             torch.cat([own.class_probabilities for own in self._found]),
             inside,
             [index for index, own in enumerate(self._found) for _ in range(len(own.class_probabilities))],
             [own.weight for own in self._found],
             self._fusion.iou_threshold,
         )
-        return fused.class_probabilities, self._found, fused.mask_weights
 
     def tiles(self, mask_weights: Tensor) -> Iterator[tuple[Tile, Tensor]]:
-        """Give the fused masks tile by tile, with their probabilities (F, h, w)."""
+        """Give the fused masks tile by tile, with their probabilities (F, h, w).
+
+        Args:
+            mask_weights: (F, N) of ``queries``, or some of its rows.
+        """
         for together in zip(*(self._tiles(own.masks) for own in self._found), strict=True):
             masks = torch.cat([tile.logits.sigmoid_() for tile in together])
             fused = (mask_weights @ masks.flatten(1)).view(-1, *masks.shape[1:])
@@ -137,9 +148,9 @@ class CombinedImage:
     def result(self) -> Prediction:
         """Give the panoptic and instance predictions of the fused queries, and the averaged maps."""
         with torch.autocast(self._found[0].class_probabilities.device.type, enabled=False):
-            class_probabilities, _, mask_weights = self.queries()
+            fused = self.queries(self._rules.mask_threshold)
             predicted = self._rules.predict_image(
-                class_probabilities, self.tiles(mask_weights), self._output_size, "none"
+                fused.class_probabilities, self.tiles(fused.mask_weights), self._output_size, "none"
             )
         return replace(
             predicted,
