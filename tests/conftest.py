@@ -73,3 +73,14 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = compose("prepare", overrides=["data=phantom", *phantom_overrides(root)])
     instantiate(config.data.preparer, _convert_="all").prepare()
     return root
+
+
+@pytest.fixture(scope="session")
+def fold_runs(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write checkpoints of folds 0 and 1, not trained, in a folder as a multirun has them."""
+    from fold_runs import write_fold
+
+    folder = tmp_path_factory.mktemp("multirun")
+    for fold in (0, 1):
+        write_fold(phantom_root, folder / str(fold), f"fold={fold}", f"seed={fold}")
+    return folder

@@ -9,7 +9,17 @@ import pytest
 
 from forked import forked
 
-COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "predict",
+    "prepare",
+    "import_checkpoint",
+    "tables",
+    "figures",
+    "report",
+    "tune",
+]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

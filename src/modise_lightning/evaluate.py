@@ -1,4 +1,4 @@
-"""Evaluates a trained checkpoint on a split: ``python -m modise_lightning.evaluate checkpoint=...``."""
+"""Evaluates one or more checkpoints on a split: ``python -m modise_lightning.evaluate checkpoint=...``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.callbacks.result_files import ResultFiles
     from modise_lightning.configuration.assembly import build_data, build_metrics, categories_of
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.ensembles import read_ensemble
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
-    from modise_lightning.configuration.trained_model import read_trained
+    from modise_lightning.configuration.seen_images import check_unseen
+    from modise_lightning.configuration.tuned_settings import read_tuned
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.cores import use_threads
@@ -45,21 +47,27 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
     use_threads(config.num_threads)
-    model = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    tuned = read_tuned(config)
+    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
+    model = read_ensemble(config.checkpoint, tuned.with_overrides(config.overrides), config.trusted_targets)
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:
         model.use_dataset(other_data)
+    model.check()
     if metrics is not None:
-        model = replace(model, config=with_metrics(model.config, metrics, config.suspicious))
+        model = model.with_config(with_metrics(model.config, metrics, config.suspicious))
     trained = model.config
     data = build_data(trained)
     dataset = data.dataset
+    if len(model.members) > 1:
+        check_unseen(model, data, config.split)
     model.name_classes(vocabulary_for(vocabulary, categories_of(trained)))
-    module = model.build()
+    module = model.build(views, fusion)
     origin = ModelOrigin(
-        trained_on=model.dataset["name"],
+        trained_on=model.trained_on,
         unseen=model.unseen(),
         vocabulary=None if vocabulary is None else fingerprint_of(vocabulary),
+        combination=model.combination(views, fusion),
     )
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(trained, class_agnostic=config.class_agnostic))
@@ -71,7 +79,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         identity = run_identity(
             trained, dataset, config.split, precision=str(trainer.precision), origin=origin
         )
-        write_results(folder / "results.json", {"trained": result}, identity)
+        write_results(folder / "results.json", {"trained": result}, replace(identity, name=model.name))
         write_records(folder / "records" / "trained", records)
 
     trainer: lightning.Trainer = instantiate(
@@ -85,8 +93,10 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     result = evaluation.results["test"]
     if trainer.is_global_zero:
         is_other = origin.trained_on != dataset.info["name"]
-        model_name = f"{trained.name} (trained on {origin.trained_on})" if is_other else trained.name
-        title = f"{model_name} on {dataset.info['name']}: {config.split} images, test fold {trained.fold}"
+        model_name = f"{model.name} (trained on {origin.trained_on})" if is_other else model.name
+        title = f"{model_name} on {dataset.info['name']}: {config.split} images"
+        if len(model.members) == 1:
+            title += f", test fold {trained.fold}"
         console = Console()
         notes = "; ".join(filter(None, [dataset.note, data.describe_normals(config.split)])) or None
         console.print(render_results(title, {"trained": result}, notes, unseen=origin.unseen))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from modise_lightning.prediction.folders.folder import FolderPrediction
+    from modise_lightning.training.ensemble_module import EnsembleModule
     from modise_lightning.training.lightning_module import SegmentationModule
 
 
@@ -27,13 +28,14 @@ def predict(config: DictConfig) -> list[Path]:
         UserError: Nothing to read, or the only image cannot be.
         PartlyDoneError: Some images could not be read or written under their names; the others are done.
     """
-    from pathlib import Path
+    from dataclasses import asdict
 
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.configuration.trained_model import read_trained
+    from modise_lightning.configuration.ensembles import read_ensemble
+    from modise_lightning.configuration.tuned_settings import read_tuned
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
     from modise_lightning.cores import use_threads
@@ -50,28 +52,35 @@ def predict(config: DictConfig) -> list[Path]:
     settings = read_settings(plain)
     found = find_images(settings)
     vocabulary = read_vocabulary(config.vocabulary)
-    read = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    tuned = read_tuned(config)
+    overrides = tuned.with_overrides(config.overrides)
+    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
+    read = read_ensemble(plain["checkpoint"], overrides, config.trusted_targets)
     if vocabulary is not None:
         read.name_classes(vocabulary)
-    module, trained, dataset = read.build(), read.config, read.dataset
+    module, trained = read.build(views, fusion), read.config
     module.predicted_semantic = "any_thing" if settings.lesions.uncertainty else "none"
     inputs = inspect_images(found, settings, track_images("looking at images"))
     use_threads(settings.num_threads)
     categories = categories_of(trained)
+    names = [str(path) for path in read.paths]
     model = Model(
         categories=categories,
         transform=instantiate(trained.data.module.evaluation_transform),
         size_multiple=trained.data.module.size_multiple,
         in_colours=OmegaConf.select(trained, "data.channels") == "rgb",
         metadata={
-            "checkpoint": str(config.checkpoint),
-            "model": trained.name,
-            "trained_on": dataset["name"],
+            "checkpoint": names[0] if len(names) == 1 else names,
+            "model": read.name,
+            "trained_on": read.trained_on,
+            **({} if views.is_plain else {"views": asdict(views)}),
         },
-        is_synthetic=bool(dataset["synthetic"]),
+        is_synthetic=read.is_synthetic,
         identity={
-            "checkpoint": hash_content(Path(config.checkpoint)),
-            "overrides": plain["overrides"],
+            "checkpoint": [hash_content(path) for path in read.paths],
+            "views": asdict(views),
+            "fusion": plain["fusion"],
+            "overrides": overrides,
             "categories": categories_to_config(categories),
             "precision": str(config.trainer.precision),
         },
@@ -81,7 +90,9 @@ def predict(config: DictConfig) -> list[Path]:
     return prediction.finish()
 
 
-def _run(prediction: FolderPrediction, module: SegmentationModule, config: DictConfig) -> None:
+def _run(
+    prediction: FolderPrediction, module: SegmentationModule | EnsembleModule, config: DictConfig
+) -> None:
     """Let Lightning predict what is not finished."""
     import lightning
 

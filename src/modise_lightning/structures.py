@@ -164,6 +164,19 @@ class InstanceSegmentation:
         return self.packed.unpack()
 
 
+@dataclass(frozen=True)
+class PixelUncertainty:
+    """How sure several members are of whether a pixel shows any lesion; both in bits, 0 to 1.
+
+    Attributes:
+        entropy: (H, W) float, of the members' mean: 0 sure, 1 undecided.
+        disagreement: (H, W) float, the part of it that is between the members (mutual information).
+    """
+
+    entropy: Tensor
+    disagreement: Tensor
+
+
 @dataclass
 class Prediction:
     """Everything that inference says of one image.
@@ -173,11 +186,13 @@ class Prediction:
         instances: Scored, possibly overlapping masks of the thing classes.
         semantic: (K, H, W) float; sum over queries of class probability times mask probability. (1, H, W)
             with all thing classes together, or (0, H, W), where that was wanted.
+        uncertainty: Of several members together; None of one alone, or where it was not wanted.
     """
 
     panoptic: PanopticSegmentation
     instances: InstanceSegmentation
     semantic: Tensor
+    uncertainty: PixelUncertainty | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.help_menu import register_menu
 
-NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "gathering", "scale", "swin"]
+NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "fusion", "gathering", "scale"]
+NEVER_CHOSEN += ["swin"]
 OF_TRAINING = ["augmentation", "backbone", "captioner", "criterion", "data", "experiment", "feature_store"]
 OF_TRAINING += [
     "hydra/launcher",
@@ -32,11 +33,12 @@ CHOICES = {
     "train": OF_TRAINING,
     "import_checkpoint": OF_A_MODEL,
     "prepare": ["data"],
-    "evaluate": ["data", "metrics", "trainer"],
-    "predict": [],
+    "evaluate": ["data", "metrics", "trainer", "views"],
+    "predict": ["views"],
     "tables": [],
     "figures": [],
     "report": [],
+    "tune": [],
 }
 # A setting that each command must be given, or is known for.
 SETTINGS = {
@@ -48,6 +50,7 @@ SETTINGS = {
     "tables": "runs: ???",
     "figures": "runs: ???",
     "report": "runs: ???",
+    "tune": "runs: ???",
 }
 
 
@@ -84,7 +87,7 @@ def test_the_menu_lists_only_choices(command: str) -> None:
     assert len(text.splitlines()) < 110
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "predict"])
 def test_every_choice_has_a_line_with_its_purpose(command: str) -> None:
     lines = shown_help(command).splitlines()
     for group in CHOICES[command]:

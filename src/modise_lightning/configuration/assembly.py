@@ -78,6 +78,11 @@ def build_data(config: DictConfig) -> PanopticDataModule:
     return data
 
 
+def takes_feature_store(config: DictConfig) -> bool:
+    """Tell whether the backbone has frozen features that could be kept."""
+    return "feature_store" in inspect.signature(get_object(config.backbone._target_)).parameters
+
+
 def build_feature_store(config: DictConfig, data: PanopticDataModule) -> FeatureStore | None:
     """Build the feature store and tell it how many windows of images there will be; None for none.
 
@@ -86,7 +91,7 @@ def build_feature_store(config: DictConfig, data: PanopticDataModule) -> Feature
     """
     if config.feature_store.get("_target_") is None:
         return None
-    if "feature_store" not in inspect.signature(get_object(config.backbone._target_)).parameters:
+    if not takes_feature_store(config):
         raise UserError(
             "feature_store: this backbone has no frozen features that could be kept. Set feature_store=none."
         )

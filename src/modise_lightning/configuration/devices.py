@@ -21,6 +21,23 @@ def accelerator_of(device: str, devices: int | str) -> dict[str, Any]:
     """
     if device == "auto":
         return {"accelerator": "auto", "devices": devices}
+    found = _check(device)
+    chosen: int | str | list[int] = devices if found.index is None or found.type != "cuda" else [found.index]
+    return {"accelerator": found.type, "devices": chosen}
+
+
+def torch_device(device: str) -> torch.device:
+    """Give the torch device of a name; with ``auto`` an accelerator if there is one.
+
+    Raises:
+        UserError: It is no device that can be used.
+    """
+    if device == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    return _check(device)
+
+
+def _check(device: str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -29,5 +46,4 @@ def accelerator_of(device: str, devices: int | str) -> dict[str, Any]:
         raise UserError(f"device: '{device}' is not one of cpu, cuda, mps and auto.")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device: '{device}' was asked for, but torch finds no CUDA device here.")
-    chosen: int | str | list[int] = devices if found.index is None or found.type != "cuda" else [found.index]
-    return {"accelerator": found.type, "devices": chosen}
+    return found

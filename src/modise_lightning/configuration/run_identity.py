@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -45,11 +46,13 @@ class ModelOrigin:
         trained_on: Name of the dataset that the model was trained on.
         unseen: Classes of which training had no text.
         vocabulary: Identifies texts that were named for the evaluation; None for the dataset's own.
+        combination: How several models or views were combined; empty for one model alone.
     """
 
     trained_on: str
     unseen: tuple[str, ...]
     vocabulary: str | None
+    combination: Mapping[str, Setting] = field(default_factory=dict)
 
 
 def run_identity(
@@ -98,7 +101,7 @@ def _of_origin(origin: ModelOrigin | None, dataset: PreparedDataset) -> dict[str
         named["trained_on"] = origin.trained_on
     if origin is not None and origin.vocabulary is not None:
         named["vocabulary"] = origin.vocabulary
-    return named
+    return named | (dict(origin.combination) if origin is not None else {})
 
 
 def _measurement(config: DictConfig) -> dict[str, Setting]:

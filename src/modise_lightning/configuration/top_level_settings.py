@@ -17,8 +17,19 @@ from pydantic import (
 
 from modise_lightning.errors import UserError
 
-_PATHS = ("checkpoint", "init", "input", "output", "output_dir", "resume", "source", "data.raw", "data.root")
-_LISTS = ("input",)  # where several are named
+_PATHS = (
+    "checkpoint",
+    "init",
+    "input",
+    "output",
+    "output_dir",
+    "resume",
+    "settings",
+    "source",
+    "data.raw",
+    "data.root",
+)
+_LISTS = ("checkpoint", "input")  # where several are named
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:

@@ -18,10 +18,12 @@ from modise_lightning.configuration.assembly import (
     categories_of,
     check_weights,
     encode_texts,
+    takes_feature_store,
 )
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.errors import UserError
+from modise_lightning.feature_store.store import FeatureStore
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
 from modise_lightning.training.checkpoint import METADATA_KEY, check_state, read_checkpoint
@@ -39,12 +41,20 @@ class TrainedModel:
         categories: The classes of its training.
         dataset: What the training dataset said of itself.
         checkpoint: As it was read.
+        training: The configuration of its training, without changes.
     """
 
     config: DictConfig
     categories: tuple[Category, ...]
     dataset: dict[str, Any]
     checkpoint: dict[str, Any]
+    training: DictConfig
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the images of its training and their division; None where it is not known."""
+        found = self.checkpoint[METADATA_KEY].get("data_fingerprint")
+        return found if isinstance(found, str) else None
 
     @property
     def training_texts(self) -> list[str]:
@@ -91,8 +101,11 @@ class TrainedModel:
             other.trim_background = OmegaConf.select(stored, "trim_background", default=False)
             self.config.data = other
 
-    def build(self) -> SegmentationModule:
+    def build(self, feature_store: FeatureStore | None = None) -> SegmentationModule:
         """Build the model and fill in its trained weights.
+
+        Args:
+            feature_store: Where the features of its frozen parts are kept, if it has some that can be.
 
         Raises:
             UserError: Frozen weights are nowhere, or the checkpoint does not fit.
@@ -105,7 +118,10 @@ class TrainedModel:
         check_weights(self.config, with_text_encoder=bool(unknown))
         try:
             segmenter = build_segmenter(
-                self.config, text_state if is_by_text else None, categories=self.categories
+                self.config,
+                text_state if is_by_text else None,
+                feature_store if takes_feature_store(self.config) else None,
+                self.categories,
             )
         except InstantiationException as error:  # of whatever a part raises on values that no type tells
             reason = " ".join(str(error.__cause__ or error).split())[:300]
@@ -152,7 +168,8 @@ def read_trained(
     metadata = checkpoint[METADATA_KEY]
     config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
     before = read_stored_config(path, metadata["config"], {}, trusted_targets)
-    return TrainedModel(config, categories_of(before), cast(dict[str, Any], metadata["dataset"]), checkpoint)
+    dataset = cast(dict[str, Any], metadata["dataset"])
+    return TrainedModel(config, categories_of(before), dataset, checkpoint, before)
 
 
 def load_trained(

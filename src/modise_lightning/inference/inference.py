@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from modise_lightning.inference.clip_head import ClipHead
 from modise_lightning.inference.instance import InstanceAccumulator
 from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.semantic import SemanticAccumulator
-from modise_lightning.inference.tiles import upsampled_tiles
+from modise_lightning.inference.tiles import Tile, upsampled_tiles
 from modise_lightning.structures import Prediction, SegmenterOutput
 
 SemanticKind = Literal["classes", "any_thing", "none"]
@@ -86,33 +86,62 @@ class Inference:
             semantic: What the semantic result shows of each pixel: a value for each of the ``classes``, one
                 for ``any_thing`` of all thing classes together, or nothing (``none``).
         """
+        class_probabilities, mask_logits = self.classify(output, images)
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            return [
+                self.predict_image(
+                    classes,
+                    (
+                        (tile, tile.logits.sigmoid_())
+                        for tile in upsampled_tiles(
+                            masks, padded_size=padded_size, image_size=image_size, output_size=output_size
+                        )
+                    ),
+                    output_size,
+                    semantic,
+                )
+                for classes, masks, image_size, output_size in zip(
+                    class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
+                )
+            ]
+
+    @torch.no_grad()
+    def classify(self, output: SegmenterOutput, images: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Give the last prediction's classes and masks, in float32.
+
+        Args:
+            output: Of B images.
+            images: (B, 3, *padded_size) in [0, 1]; a CLIP head looks at them.
+
+        Returns:
+            (B, Q, K + 1) probabilities, the last one "no object"; (B, Q, H / 4, W / 4) mask logits.
+        """
         device = output.class_logits.device
-        isthing = torch.tensor(self.isthing, device=device)
         # Half precision is not enough for masks that compete, and its products would be no faster here.
         with torch.autocast(device.type, enabled=False):
             if self.clip_head is not None:
                 assert images is not None
                 self.clip_head.to(device)
                 output = self.clip_head(images, output)
-            class_probabilities = output.class_logits[-1].float().softmax(-1)
-            mask_logits = output.mask_logits()
-            return [
-                self._predict(classes, masks, isthing, padded_size, image_size, output_size, semantic)
-                for classes, masks, image_size, output_size in zip(
-                    class_probabilities, mask_logits, image_sizes, output_sizes, strict=True
-                )
-            ]
+            return output.class_logits[-1].float().softmax(-1), output.mask_logits()
 
-    def _predict(
+    @torch.no_grad()
+    def predict_image(
         self,
         probabilities_with_no_object: Tensor,
-        mask_logits: Tensor,
-        isthing: Tensor,
-        padded_size: tuple[int, int],
-        image_size: tuple[int, int],
+        tiles: Iterable[tuple[Tile, Tensor]],
         output_size: tuple[int, int],
         semantic_kind: SemanticKind,
     ) -> Prediction:
+        """Predict one image from its queries.
+
+        Args:
+            probabilities_with_no_object: (Q, K + 1) of the classes.
+            tiles: All tiles of the result, each with the masks' probabilities (Q, h, w).
+            output_size: Height and width of the result.
+            semantic_kind: What the semantic result shows of each pixel.
+        """
+        isthing = torch.tensor(self.isthing, device=probabilities_with_no_object.device)
         class_probabilities = probabilities_with_no_object[:, :-1]
         panoptic = PanopticAccumulator(
             class_probabilities,
@@ -131,18 +160,21 @@ class Inference:
             max_instances=self.max_instances,
             mask_threshold=self.mask_threshold,
         )
-        shown = {
-            "classes": class_probabilities,
-            "any_thing": class_probabilities[:, isthing].sum(1, keepdim=True),
-            "none": class_probabilities[:, :0],
-        }
-        semantic = SemanticAccumulator(shown[semantic_kind], output_size)
-        for tile in upsampled_tiles(
-            mask_logits, padded_size=padded_size, image_size=image_size, output_size=output_size
-        ):
-            probabilities = tile.logits.sigmoid_()
+        semantic = SemanticAccumulator(
+            shown_classes(class_probabilities, isthing, semantic_kind), output_size
+        )
+        for tile, probabilities in tiles:
             for accumulator in (panoptic, instances, semantic):
                 accumulator.add(tile, probabilities)
         return Prediction(
             panoptic=panoptic.result(), instances=instances.result(), semantic=semantic.result()
         )
+
+
+def shown_classes(class_probabilities: Tensor, isthing: Tensor, kind: SemanticKind) -> Tensor:
+    """Choose the columns of (Q, K) probabilities that a semantic result is made of."""
+    if kind == "classes":
+        return class_probabilities
+    if kind == "any_thing":
+        return class_probabilities[:, isthing].sum(1, keepdim=True)
+    return class_probabilities[:, :0]

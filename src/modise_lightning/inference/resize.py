@@ -30,4 +30,6 @@ def resize_mask_logits(
 
 
 def _bilinear(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    if len(masks) == 0:  # which PyTorch does not resize
+        return masks.new_zeros(0, *size)
     return functional.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]

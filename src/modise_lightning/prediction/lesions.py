@@ -95,7 +95,8 @@ def measure_lesion(
         left corner; area; longest and shortest diameter of the outline (the greatest and the least distance
         of two parallel lines that touch it on both sides: Feret's); ``uncertainty``, the mean over the
         lesion's pixels of the entropy, in bits, of whether a pixel shows any lesion (0 sure, 1 undecided),
-        where the prediction has a semantic map; and ``segmentation``, the mask in COCO's run lengths.
+        where the prediction has a semantic map; ``disagreement``, the part of it that is between several
+        members, where there are some; and ``segmentation``, the mask in COCO's run lengths.
     """
     x, y, width, height = cv2.boundingRect(lesion.mask.view(np.uint8))
     cut = lesion.mask[y : y + height, x : x + width]
@@ -130,7 +131,14 @@ def measure_lesion(
             "shortest_diameter_mm": shortest,
         }
         measured.update({name: round(value, _DECIMALS) for name, value in in_mm.items()})
-    if len(prediction.semantic):
+    if prediction.uncertainty is not None:
+        for name, values in (
+            ("uncertainty", prediction.uncertainty.entropy),
+            ("disagreement", prediction.uncertainty.disagreement),
+        ):
+            own = values[y : y + height, x : x + width].cpu().numpy()[cut]
+            measured[name] = round(float(own.mean(dtype=np.float64)), _DECIMALS)
+    elif len(prediction.semantic):
         semantic = prediction.semantic[:, y : y + height, x : x + width]
         if len(semantic) == len(categories):  # else all things are together already
             semantic = semantic[[index for index, category in enumerate(categories) if category.isthing]]

@@ -167,7 +167,7 @@ class PredictionWriting:
             (lesion, measure_lesion(lesion, prediction, settings.categories, planned.spacing_mm))
             for lesion in find_lesions(prediction, settings.categories, settings.lesions)
         ]
-        written = [files.overlay, files.panoptic, files.json]
+        written = files.all
         for export in settings.exporters:
             written += export(planned, folder, lesions)
         return FinishedImage(

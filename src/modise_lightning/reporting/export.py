@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.files import write_json_atomically, write_png_atomically
 from modise_lightning.reporting.pictures.overlay import draw_overlay
-from modise_lightning.structures import Category, Prediction
+from modise_lightning.reporting.pictures.uncertainty import draw_uncertainty
+from modise_lightning.structures import Category, PixelUncertainty, Prediction
 
 SYNTHETIC_NOTICE = (
     "The model was trained on synthetic phantom images; its predictions say nothing about patients."
@@ -31,6 +32,12 @@ class PredictionFiles:
     overlay: Path
     panoptic: Path
     json: Path
+    uncertainty: Path | None = None
+
+    @property
+    def all(self) -> list[Path]:
+        """All that were written."""
+        return [path for path in (self.overlay, self.panoptic, self.json, self.uncertainty) if path]
 
 
 def choose_stems(names: Sequence[str], reserved: Sequence[str] = ()) -> dict[str, str]:
@@ -79,8 +86,10 @@ def export_prediction(
 
     The panoptic picture holds segment ids as COCO's does: id = R + 256 G + 65536 B, and 0 where no segment
     is. The JSON holds of each segment and instance its category, score, box (x, y, width, height) and area in
-    pixels, and of each instance its mask in COCO's compressed run lengths. It is written last: where it is,
-    the pictures are too. Segments and instances without pixels are left out.
+    pixels, and of each instance its mask in COCO's compressed run lengths. Of several members
+    ``<stem>_uncertainty.png`` shows how undecided they are, and the JSON has the means over the image and
+    over each segment and instance. It is written last: where it is, the pictures are too. Segments and
+    instances without pixels are left out.
 
     Args:
         folder: Where they go; made if it is missing.
@@ -110,16 +119,26 @@ def export_prediction(
         overlay=folder / f"{stem}_overlay.png",
         panoptic=folder / f"{stem}_panoptic.png",
         json=folder / f"{stem}.json",
+        uncertainty=None if prediction.uncertainty is None else folder / f"{stem}_uncertainty.png",
     )
+    unsure = _Unsure(prediction.uncertainty)
     ids = panoptic.segment_ids.cpu().numpy()
     panoptic_scores = [None] * len(panoptic.labels) if panoptic.scores is None else panoptic.scores.tolist()
     segments = [
-        {"id": index + 1, **_describe(ids == index + 1, label, score, categories)}
+        {
+            "id": index + 1,
+            **_describe(ids == index + 1, label, score, categories),
+            **unsure.inside(ids == index + 1),
+        }
         for index, (label, score) in enumerate(zip(panoptic.labels.tolist(), panoptic_scores, strict=True))
         if (ids == index + 1).any()
     ]
     found = [
-        {**_describe(mask, label, score, categories), "segmentation": _run_lengths(mask)}
+        {
+            **_describe(mask, label, score, categories),
+            **unsure.inside(mask),
+            "segmentation": _run_lengths(mask),
+        }
         for mask, label, score in zip(
             (mask.cpu().numpy() for mask in instances.packed),
             instances.labels.tolist(),
@@ -139,13 +158,33 @@ def export_prediction(
         "categories": [category.name for category in categories],
         "overlay": files.overlay.name,
         "panoptic": files.panoptic.name,
+        **({} if files.uncertainty is None else {"uncertainty_picture": files.uncertainty.name}),
+        **unsure.everywhere(),
         "segments": segments,
         "instances": found,
     }
     write_png_atomically(files.overlay, draw_overlay(image, panoptic, categories))
     write_png_atomically(files.panoptic, _paint_ids(ids))
+    if files.uncertainty is not None and prediction.uncertainty is not None:
+        write_png_atomically(files.uncertainty, draw_uncertainty(image, prediction.uncertainty, panoptic))
     write_json_atomically(files.json, content)
     return files
+
+
+class _Unsure:
+    """The means of the uncertainty, in bits, by their names in the JSON; none without several members."""
+
+    def __init__(self, uncertainty: PixelUncertainty | None) -> None:
+        self._maps: dict[str, NDArray[Any]] = {}
+        if uncertainty is not None:
+            self._maps["uncertainty"] = uncertainty.entropy.cpu().numpy()
+            self._maps["disagreement"] = uncertainty.disagreement.cpu().numpy()
+
+    def inside(self, mask: NDArray[np.bool_]) -> dict[str, float]:
+        return {name: round(float(own[mask].mean(dtype=float)), 6) for name, own in self._maps.items()}
+
+    def everywhere(self) -> dict[str, float]:
+        return {name: round(float(own.mean(dtype=float)), 6) for name, own in self._maps.items()}
 
 
 def _paint_ids(ids: NDArray[Any]) -> NDArray[np.uint8]:

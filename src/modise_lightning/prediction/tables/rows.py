@@ -22,6 +22,7 @@ LESION_COLUMNS = (
     "longest_diameter_mm",
     "shortest_diameter_mm",
     "uncertainty",
+    "disagreement",
 )
 
 Finished = tuple[PlannedImage, FinishedImage]
