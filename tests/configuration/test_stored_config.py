@@ -306,6 +306,7 @@ def test_a_key_that_it_lacks_is_named(
             ["text=learned", "captioner=none", "text.encoder={_target_: builtins.dict}"],
             r"LearnedClassifier needs no text encoder\. Choose both",
         ),
+        (["captioner.architecture.vision_cfg.patch_size=0"], r"captioner: open_clip cannot build .*zero"),
         (["backbone.architecture.vae=null"], r"backbone\.architecture\.vae: missing"),
         (["captioner.architecture.vision_cfg=null"], r"captioner\.architecture: expected open_clip"),
     ],

@@ -100,7 +100,7 @@ def open_clip_source(
     try:
         preprocess_config = merge_preprocess_dict(PreprocessCfg(), published.get("preprocess_cfg", {}))
         preprocess = PreprocessCfg(**preprocess_config)
-    except (AssertionError, AttributeError) as error:
+    except (AssertionError, AttributeError, TypeError) as error:
         raise UserError(f"{part}: {config_path}: open_clip cannot read its preprocess_cfg.") from error
     return ClipSource(part, model_config, preprocess, folder, _read_weights(part, folder, repository))
 
@@ -214,7 +214,7 @@ def _build(source: ClipSource, seed: int, build: Callable[[], nn.Module]) -> nn.
         torch.default_generator.manual_seed(seed)
         try:
             return build().float()
-        except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        except Exception as error:  # The libraries raise many kinds on a wrong argument.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             origin = f"{source.part}.architecture" if source.folder is None else source.folder / CONFIG_FILE
             raise UserError(
