@@ -72,6 +72,8 @@ def test_every_choice_may_stand_in_a_checkpoint(choice: str, compose_config: Com
 def test_every_shipped_target_is_allowed_where_it_is_shipped_and_no_other_is_listed() -> None:
     shipped = set()
     for path in config_directory().rglob("*.yaml"):
+        if path.parent.name in ("fusion", "views"):
+            continue  # of commands that take checkpoints, and in none
         shipped |= set(re.findall(r"^\s*_target_: ([\w.]+)", path.read_text(), flags=re.MULTILINE))
     listed = set().union(*STORED_TARGETS.values()) | STORED_CALLBACKS
     before = {"lightning.pytorch.callbacks.ModelCheckpoint"}
