@@ -27,6 +27,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.assembly import build_data, build_metrics, categories_of
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
+    from modise_lightning.configuration.model_files import locate_model
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
@@ -43,7 +44,8 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"]))
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
-    model = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    path = locate_model(config)
+    model = read_trained(path, config.overrides, config.trusted_targets)
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:
         model.use_dataset(other_data)

@@ -27,13 +27,12 @@ def predict(config: DictConfig) -> list[Path]:
         UserError: Nothing to read, or the only image cannot be.
         PartlyDoneError: Some images could not be read or written under their names; the others are done.
     """
-    from pathlib import Path
-
     import torch
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
+    from modise_lightning.configuration.model_files import locate_model
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
@@ -50,7 +49,8 @@ def predict(config: DictConfig) -> list[Path]:
     settings = read_settings(plain)
     found = find_images(settings)
     vocabulary = read_vocabulary(config.vocabulary)
-    read = read_trained(Path(config.checkpoint), config.overrides, config.trusted_targets)
+    path = locate_model(config)
+    read = read_trained(path, config.overrides, config.trusted_targets)
     if vocabulary is not None:
         read.name_classes(vocabulary)
     module, trained, dataset = read.build(), read.config, read.dataset
@@ -71,7 +71,7 @@ def predict(config: DictConfig) -> list[Path]:
         },
         is_synthetic=bool(dataset["synthetic"]),
         identity={
-            "checkpoint": hash_content(Path(config.checkpoint)),
+            "checkpoint": hash_content(path),
             "overrides": plain["overrides"],
             "categories": categories_to_config(categories),
             "precision": str(config.trainer.precision),

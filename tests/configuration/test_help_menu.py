@@ -37,17 +37,21 @@ CHOICES = {
     "tables": [],
     "figures": [],
     "report": [],
+    "package": [],
+    "info": [],
 }
 # A setting that each command must be given, or is known for.
 SETTINGS = {
     "train": "fold: 0",
     "import_checkpoint": "source: ???",
     "prepare": "verify_only: false",
-    "evaluate": "checkpoint: ???",
+    "evaluate": "checkpoint: ${model}",
     "predict": "input: ???",
     "tables": "runs: ???",
     "figures": "runs: ???",
     "report": "runs: ???",
+    "package": "runs: ???",
+    "info": "model: null",
 }
 
 

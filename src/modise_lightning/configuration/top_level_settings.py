@@ -17,7 +17,10 @@ from pydantic import (
 
 from modise_lightning.errors import UserError
 
-_PATHS = ("checkpoint", "init", "input", "output", "output_dir", "resume", "source", "data.raw", "data.root")
+_PATHS = (
+    *("checkpoint", "init", "input", "model", "output", "output_dir", "resume", "settings", "source"),
+    *("data.raw", "data.root"),
+)
 _LISTS = ("input",)  # where several are named
 
 
