@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
-COMMANDS += ["package", "info"]
+COMMANDS += ["package", "info", "serve"]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

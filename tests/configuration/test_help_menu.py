@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.help_menu import register_menu
 
-NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "gathering", "scale", "swin"]
+NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "gathering", "reading", "scale"]
+NEVER_CHOSEN += ["swin"]
 OF_TRAINING = ["augmentation", "backbone", "captioner", "criterion", "data", "experiment", "feature_store"]
 OF_TRAINING += [
     "hydra/launcher",
@@ -39,6 +40,7 @@ CHOICES = {
     "report": [],
     "package": [],
     "info": [],
+    "serve": [],
 }
 # A setting that each command must be given, or is known for.
 SETTINGS = {
@@ -52,6 +54,7 @@ SETTINGS = {
     "report": "runs: ???",
     "package": "runs: ???",
     "info": "model: null",
+    "serve": "port: 8501",
 }
 
 

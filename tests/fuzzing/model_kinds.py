@@ -145,9 +145,9 @@ def _composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides=overrides)
 
 
-def make_checkpoint() -> bytes:
-    """Make a checkpoint as a run does."""
-    config = _composed(_OVERRIDES)
+def make_checkpoint(*overrides: str) -> bytes:
+    """Make a checkpoint as a run does, with an untrained network; ``overrides`` come last."""
+    config = _composed([*_OVERRIDES, *overrides])
     with open_dict(config):
         config.mask_generator.num_queries = 4
     torch.manual_seed(0)
