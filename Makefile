@@ -3,10 +3,14 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: train test coverage fuzz lint docs environment clean
+.PHONY: train serve test coverage fuzz lint docs environment clean
 
 train: environment
 	$(BIN)/python -m modise_lightning.train $(ARGS)
+
+# The page, with the model of the last make train.
+serve: environment
+	$(BIN)/python -m modise_lightning.serve checkpoint=$$(ls -t outputs/train/*/checkpoints/best.ckpt | head -n 1) $(ARGS)
 
 # One of the tests builds the documentation as make docs does.
 test: environment lint

@@ -1,7 +1,9 @@
 """Opens a page in headless Chromium (QtWebEngine) and does what a user does; prints what it saw as JSON.
 
 A process of its own, because Chromium's libraries do not share one with others: ``python browser_process.py
-PAGE ACTIONS``, where ``ACTIONS`` is a JSON list of ``["run", JavaScript]`` and ``["key", name]``.
+PAGE ACTIONS``, where ``PAGE`` is a file or an address of this machine, and ``ACTIONS`` a JSON list (or ``@``
+and a file with one) of ``["run", JavaScript]``, ``["key", name]``, ``["wait", JavaScript]`` until it is true,
+``["resize", "width,height"]`` and ``["grab", PNG]``.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,17 @@ _PAUSE = 100  # milliseconds, so that a key press has arrived before the next ac
 
 
 class _Requests(QWebEngineUrlRequestInterceptor):
-    """Notes the addresses that are asked for."""
+    """Notes the addresses that are asked for, and refuses those of other machines."""
 
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
 
     def interceptRequest(self, info: QWebEngineUrlRequestInfo) -> None:
-        self.addresses.append(info.requestUrl().toString()[:200])
+        address = info.requestUrl()
+        self.addresses.append(address.toString()[:200])
+        if address.host() not in ("", "127.0.0.1"):
+            info.block(True)
 
 
 class _Page(QWebEnginePage):
@@ -52,7 +58,7 @@ class _Page(QWebEnginePage):
 class _Visit:
     """Does one action after the other."""
 
-    def __init__(self, application: QApplication, address: Path, actions: list[list[str]]) -> None:
+    def __init__(self, application: QApplication, address: str, actions: list[list[str]]) -> None:
         self.application = application
         self.actions: Iterator[list[str]] = iter(actions)
         self.values: list[Any] = []
@@ -66,7 +72,8 @@ class _Visit:
         self.view.resize(1200, 900)
         self.view.show()
         self.page.loadFinished.connect(self._loaded)
-        self.page.load(QUrl.fromLocalFile(str(address)))
+        is_served = address.startswith("http://127.0.0.1:")
+        self.page.load(QUrl(address) if is_served else QUrl.fromLocalFile(address))
 
     def _loaded(self, succeeded: bool) -> None:
         if not succeeded:
@@ -86,8 +93,23 @@ class _Visit:
         elif action[0] == "key":
             QTest.keyClick(self.view.focusProxy(), getattr(Qt.Key, f"Key_{action[1]}"))
             QTimer.singleShot(_PAUSE, self._act)
+        elif action[0] == "wait":
+            self.page.runJavaScript(f"Boolean({action[1]})", lambda value: self._wait(action, value))
+        elif action[0] == "resize":
+            self.view.resize(*map(int, action[1].split(",")))
+            QTimer.singleShot(5 * _PAUSE, self._act)
+        elif action[0] == "grab":
+            self.view.grab().save(action[1])
+            self._act()
         else:
             self.page.runJavaScript(action[1], self._keep)
+
+    def _wait(self, action: list[str], value: object) -> None:
+        if value:
+            self._act()
+        else:
+            self.actions = chain([action], self.actions)
+            QTimer.singleShot(_PAUSE, self._act)
 
     def _keep(self, value: object) -> None:
         self.values.append(value)
@@ -98,7 +120,8 @@ def main() -> int:
     """Visit the page that the command line names."""
     application = QApplication(sys.argv[:1])
     QTimer.singleShot(_MOST_TIME, lambda: application.exit(2))
-    visit = _Visit(application, Path(sys.argv[1]), json.loads(sys.argv[2]))
+    actions = Path(sys.argv[2][1:]).read_text() if sys.argv[2].startswith("@") else sys.argv[2]
+    visit = _Visit(application, sys.argv[1], json.loads(actions))
     code = application.exec()
     del visit
     return code

@@ -27,7 +27,7 @@ from modise_lightning.errors import UserError
             "results records run- feature safetensors pickled weights-config vocabulary overrides "
             "published-pickle published-config",
         ),
-        ("6", "png jpeg tiff dicom prepared-id-map prepared-image checkpoint stored-config"),
+        ("6", "png jpeg tiff dicom prepared-id-map prepared-image checkpoint stored-config package"),
     ],
     ids=["small files", "images and checkpoints"],
 )

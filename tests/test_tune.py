@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from modise_lightning.configuration.tuned_settings import read_tuned
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
-from modise_lightning.inference.views import ViewSettings
 from modise_lightning.tune import tune
 
 pytestmark = pytest.mark.xdist_group("folds")
@@ -78,54 +74,4 @@ def test_a_wrong_setting_is_told_in_one_line(
     settings = [f"runs={fold_runs / '0'}", override]
     with pytest.raises(UserError, match=message) as told:
         tune(compose_config("tune", settings, tmp_path))
-    assert "\n" not in str(told.value)
-
-
-def read(path: Path | None) -> Any:
-    return read_tuned(OmegaConf.create({"settings": None if path is None else str(path)}))
-
-
-def test_settings_of_a_file_go_below_the_user_s_own(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "inference": {"score_threshold": 0.3, "mask_threshold": 0.4},
-                "views": {"flips": ["none", "horizontal"], "scales": [1.0]},
-            }
-        )
-    )
-    tuned = read(path)
-    merged = tuned.with_overrides({"inference": {"score_threshold": 0.6}, "data": {"root": "x"}})
-    assert merged == {"inference": {"score_threshold": 0.6, "mask_threshold": 0.4}, "data": {"root": "x"}}
-    assert tuned.choose_views(ViewSettings(["none"], [1.0])).flips == ["none", "horizontal"]
-    with pytest.raises(UserError, match="views: the file of settings= names other ones"):
-        tuned.choose_views(ViewSettings(["both"], [1.0]))
-    plain = ViewSettings(["none"], [1.0])
-    assert read(None).choose_views(plain) is plain
-    assert read(None).with_overrides({}) == {"inference": {}}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("- 1\n", "the file"),
-        ("inference: {score_threshold: 2}\n", r"inference\.score_threshold"),
-        ("inference: {score_threshold: high}\n", r"inference\.score_threshold"),
-        ("inference: {_target_: os.system}\n", r"inference\._target_"),
-        ("data: {root: /}\n", "data"),
-        ("views: {flips: [sideways], scales: [1.0]}\n", r"views\.flips"),
-        ("a: &a [1]\nb: *a\n", "aliases"),
-        ("a: [\n", "no YAML"),
-        ("a: \x00\n", "no YAML"),
-        ("#" * 70_000, "more than"),
-        (None, "cannot be read"),
-    ],
-)
-def test_a_file_that_holds_something_else_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(UserError, match=rf"settings: .*{message}") as told:
-        read(path)
     assert "\n" not in str(told.value)

@@ -28,14 +28,15 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.ensembles import read_ensemble
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
+    from modise_lightning.configuration.model_files import locate_models
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
     from modise_lightning.configuration.seen_images import check_unseen
-    from modise_lightning.configuration.tuned_settings import read_tuned
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
     from modise_lightning.cores import use_threads
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
+    from modise_lightning.inference.tuned_settings import read_tuned
     from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results
@@ -47,9 +48,12 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if config.split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, found '{config.split}'.")
     use_threads(config.num_threads)
-    tuned = read_tuned(config)
-    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
-    model = read_ensemble(config.checkpoint, tuned.with_overrides(config.overrides), config.trusted_targets)
+    tuned, _ = read_tuned(config.settings)
+    model = read_ensemble(
+        locate_models(config), tuned.with_overrides(config.overrides), config.trusted_targets
+    )
+    views = model.choose_views(tuned.choose_views(instantiate(config.views)))
+    fusion = instantiate(config.fusion)
     vocabulary = read_vocabulary(config.vocabulary)
     if other_data is not None:
         model.use_dataset(other_data)

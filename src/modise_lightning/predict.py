@@ -35,11 +35,12 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.configuration.assembly import categories_of
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.ensembles import read_ensemble
-    from modise_lightning.configuration.tuned_settings import read_tuned
+    from modise_lightning.configuration.model_files import locate_models
     from modise_lightning.configuration.vocabulary import read_vocabulary
     from modise_lightning.console import quieten_libraries
     from modise_lightning.cores import use_threads
     from modise_lightning.data.prepared.categories import categories_to_config
+    from modise_lightning.inference.tuned_settings import read_tuned
     from modise_lightning.prediction.folders.folder import FolderPrediction, Model
     from modise_lightning.prediction.folders.preparing import find_images, inspect_images
     from modise_lightning.prediction.folders.run_settings import read_settings
@@ -52,10 +53,11 @@ def predict(config: DictConfig) -> list[Path]:
     settings = read_settings(plain)
     found = find_images(settings)
     vocabulary = read_vocabulary(config.vocabulary)
-    tuned = read_tuned(config)
-    overrides = tuned.with_overrides(config.overrides)
-    views, fusion = tuned.choose_views(instantiate(config.views)), instantiate(config.fusion)
-    read = read_ensemble(plain["checkpoint"], overrides, config.trusted_targets)
+    tuned, _ = read_tuned(config.settings)
+    overrides = tuned.with_overrides(plain["overrides"])
+    read = read_ensemble(locate_models(config), overrides, config.trusted_targets)
+    views = read.choose_views(tuned.choose_views(instantiate(config.views)))
+    fusion = instantiate(config.fusion)
     if vocabulary is not None:
         read.name_classes(vocabulary)
     module, trained = read.build(views, fusion), read.config

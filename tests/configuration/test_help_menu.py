@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.help_menu import register_menu
 
-NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "fusion", "gathering", "scale"]
+NEVER_CHOSEN = ["classifier", "clip", "comparison", "curves", "diffusion", "fusion", "gathering", "reading"]
+NEVER_CHOSEN += ["scale"]
 NEVER_CHOSEN += ["swin"]
 OF_TRAINING = ["augmentation", "backbone", "captioner", "criterion", "data", "experiment", "feature_store"]
 OF_TRAINING += [
@@ -39,18 +40,24 @@ CHOICES = {
     "figures": [],
     "report": [],
     "tune": [],
+    "package": [],
+    "info": [],
+    "serve": [],
 }
 # A setting that each command must be given, or is known for.
 SETTINGS = {
     "train": "fold: 0",
     "import_checkpoint": "source: ???",
     "prepare": "verify_only: false",
-    "evaluate": "checkpoint: ???",
+    "evaluate": "checkpoint: ${model}",
     "predict": "input: ???",
     "tables": "runs: ???",
     "figures": "runs: ???",
     "report": "runs: ???",
     "tune": "runs: ???",
+    "package": "runs: ???",
+    "info": "model: null",
+    "serve": "port: 8501",
 }
 
 

@@ -1,11 +1,14 @@
-"""Checkpoints, the configuration in them, pretrained weights, and overrides of the command line."""
+"""Checkpoints, packages, the configuration in them, pretrained weights, and overrides of the command line."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import pickle
+import tempfile
+import zipfile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,11 +28,13 @@ from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree, mu
 from modise_lightning.configuration.assembly import build_module, build_segmenter
 from modise_lightning.configuration.command_line import config_directory
 from modise_lightning.configuration.config_check import check_config
+from modise_lightning.configuration.model_description import describe_model
 from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.configuration.vocabulary import read_vocabulary
+from modise_lightning.packages.package import Evaluation, FrozenPart, write_package
 from modise_lightning.pretrained.clip import _read_json
 from modise_lightning.pretrained.weights import fingerprint, read_state_dict
-from modise_lightning.training.checkpoint import METADATA_KEY, trained_state, versions
+from modise_lightning.training.checkpoint import METADATA_KEY, read_checkpoint, trained_state, versions
 
 _OVERRIDES = [
     "backbone=swin_tiny",
@@ -112,6 +117,7 @@ def model_kinds() -> list[Kind]:
     )
     return [
         Kind("checkpoint", "best.ckpt", _load, [checkpoint], [mutate_checkpoint, mutate_zip, mutate_pickle]),
+        Kind("package", "model.zip", _load_package, [_package(checkpoint)], [_mutate_package, mutate_zip]),
         Kind("stored-config", "best.ckpt", _load, [checkpoint], [_mutate_config], turn_seconds=3),
         Kind(
             "safetensors",
@@ -139,9 +145,9 @@ def _composed(overrides: list[str]) -> DictConfig:
         return compose("train", overrides=overrides)
 
 
-def make_checkpoint() -> bytes:
-    """Make a checkpoint as a run does."""
-    config = _composed(_OVERRIDES)
+def make_checkpoint(*overrides: str) -> bytes:
+    """Make a checkpoint as a run does, with an untrained network; ``overrides`` come last."""
+    config = _composed([*_OVERRIDES, *overrides])
     with open_dict(config):
         config.mask_generator.num_queries = 4
     torch.manual_seed(0)
@@ -161,6 +167,50 @@ def _load(folder: Path) -> None:
         raise InsaneResultError(f"a module with the dataset {dataset!r}")
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
         raise InsaneResultError("weights that are not finite were loaded")
+
+
+def _package(checkpoint: bytes) -> bytes:
+    """Make a package of a checkpoint, as the command does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.zip")
+        Path(folder, "best.ckpt").write_bytes(checkpoint)
+        write_package(
+            path,
+            read_checkpoint(Path(folder, "best.ckpt")),
+            name="fuzzed",
+            fold=0,
+            frozen_parts=[FrozenPart(part="backbone", repository="a/b", weights="hub", fingerprint="0")],
+            settings="inference: {score_threshold: 0.3}",
+            evaluation=Evaluation.of({"PQ": (0.5, 0.4, None)}, 0.95, []),
+            card="# Card",
+        )
+        return path.read_bytes()
+
+
+def _load_package(folder: Path) -> None:
+    path = folder / "model.zip"
+    describe_model(path)
+    module, _, _ = load_trained(path, {})
+    if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
+        raise InsaneResultError("weights that are not finite were loaded")
+
+
+def _mutate_package(data: bytes, random: Random) -> bytes:
+    """Change a member, and let the manifest say so, as whoever writes a package can."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = random.choice(list(members))
+    mutate = {".json": mutate_json, ".yaml": mutate_yaml}.get(Path(name).suffix, mutate_bytes)
+    members[name] = mutate(members[name], random)
+    if name != "manifest.json":
+        manifest = json.loads(members["manifest.json"])
+        manifest["digests"][name] = hashlib.sha256(members[name]).hexdigest()
+        members["manifest.json"] = json.dumps(manifest).encode()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for own, content in members.items():
+            archive.writestr(own, content)
+    return stream.getvalue()
 
 
 def _weights(name: str):  # noqa: ANN202

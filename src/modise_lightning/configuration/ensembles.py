@@ -104,6 +104,10 @@ class TrainedEnsemble:
             "fusion.weights": None if fusion.weights is None else "+".join(map(str, fusion.weights)),
         }
 
+    def choose_views(self, named: ViewSettings) -> ViewSettings:
+        """Give the views that the user named, or that came with the first model in its package."""
+        return named if not named.is_plain else self.members[0].tuned.choose_views(named)
+
     def with_config(self, config: DictConfig) -> TrainedEnsemble:
         """Replace the first member's configuration."""
         return replace(self, members=[replace(self.members[0], config=config), *self.members[1:]])

@@ -18,16 +18,8 @@ from pydantic import (
 from modise_lightning.errors import UserError
 
 _PATHS = (
-    "checkpoint",
-    "init",
-    "input",
-    "output",
-    "output_dir",
-    "resume",
-    "settings",
-    "source",
-    "data.raw",
-    "data.root",
+    *("checkpoint", "init", "input", "model", "output", "output_dir", "resume", "settings", "source"),
+    *("data.raw", "data.root"),
 )
 _LISTS = ("checkpoint", "input")  # where several are named
 

@@ -20,13 +20,15 @@ from modise_lightning.configuration.assembly import (
     encode_texts,
     takes_feature_store,
 )
+from modise_lightning.configuration.model_files import read_model
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.store import FeatureStore
+from modise_lightning.inference.tuned_settings import TunedSettings
 from modise_lightning.structures import Category
 from modise_lightning.text.prompts import flatten_prompts
-from modise_lightning.training.checkpoint import METADATA_KEY, check_state, read_checkpoint
+from modise_lightning.training.checkpoint import METADATA_KEY, check_state
 from modise_lightning.training.lightning_module import SegmentationModule
 
 _CLASSIFIER = "segmenter.classifier."
@@ -42,6 +44,7 @@ class TrainedModel:
         dataset: What the training dataset said of itself.
         checkpoint: As it was read.
         training: The configuration of its training, without changes.
+        tuned: Settings that came with it in a package.
     """
 
     config: DictConfig
@@ -49,6 +52,7 @@ class TrainedModel:
     dataset: dict[str, Any]
     checkpoint: dict[str, Any]
     training: DictConfig
+    tuned: TunedSettings
 
     @property
     def data_fingerprint(self) -> str | None:
@@ -154,22 +158,22 @@ class TrainedModel:
 def read_trained(
     path: Path, overrides: Mapping[str, Any], trusted_targets: Sequence[str] = ()
 ) -> TrainedModel:
-    """Read a checkpoint without building anything.
+    """Read a checkpoint or a package without building anything.
 
     Args:
-        path: A checkpoint of a run.
+        path: A checkpoint of a run, or a package, whose tuned settings hold unless ``overrides`` say other.
         overrides: Nested changes to the configuration in the checkpoint.
         trusted_targets: Plug-ins that it may name; otherwise nothing but parts of this library is built.
 
     Raises:
         UserError: The checkpoint is missing or damaged, names what it may not, or is of another version.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint, tuned = read_model(path)
     metadata = checkpoint[METADATA_KEY]
-    config = read_stored_config(path, metadata["config"], overrides, trusted_targets)
+    config = read_stored_config(path, metadata["config"], tuned.with_overrides(overrides), trusted_targets)
     before = read_stored_config(path, metadata["config"], {}, trusted_targets)
     dataset = cast(dict[str, Any], metadata["dataset"])
-    return TrainedModel(config, categories_of(before), dataset, checkpoint, before)
+    return TrainedModel(config, categories_of(before), dataset, checkpoint, before, tuned)
 
 
 def load_trained(

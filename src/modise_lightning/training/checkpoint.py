@@ -119,13 +119,27 @@ def read_checkpoint(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
         raise UserError(
             f"{setting}: '{path}' was not written by modise_lightning (no '{METADATA_KEY}' entry)."
         )
+    check_content(checkpoint, path, setting)
+    return checkpoint
+
+
+def check_content(checkpoint: Mapping[str, Any], path: Path, setting: str) -> None:
+    """Check that a checkpoint has what says how to rebuild the model, and tensors.
+
+    Args:
+        checkpoint: As it was read.
+        path: Where from, for messages.
+        setting: The setting that named it, for messages.
+
+    Raises:
+        UserError: Names the first entry that is wrong.
+    """
     try:
         _Content.model_validate(checkpoint)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{setting}: '{path}' is damaged: {where}: {first['msg']}.") from error
-    return checkpoint
 
 
 class _Metadata(BaseModel):

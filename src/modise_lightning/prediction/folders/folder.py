@@ -166,11 +166,7 @@ class FolderPrediction:
         if self.process != 0:
             return []
         folder = self._settings.folder
-        finished = self._read_journal()
-        images = [(planned, finished[planned.key]) for planned in self._planned if planned.key in finished]
-        positions = self._inputs.positions
-        told = [(positions[number], reason) for number, reason in self._failures()]
-        failures = [reason for _, reason in sorted([*self._inputs.failures, *told])]
+        images, failures = self.outcome()
         if len(images) + len(failures) == 1 and failures:
             raise UserError(failures[0])
         self._write_tables(images)
@@ -185,6 +181,19 @@ class FolderPrediction:
                 + "; ".join(failures)
             )
         return [folder / planned.folder / f"{planned.stem}.json" for planned, _ in images]
+
+    def outcome(self) -> tuple[list[Finished], list[str]]:
+        """Give the images that are predicted, in their order, and why others are not, a line each."""
+        finished = self._read_journal()
+        images = [(planned, finished[planned.key]) for planned in self._planned if planned.key in finished]
+        positions = self._inputs.positions
+        told = [(positions[number], reason) for number, reason in self._failures()]
+        return images, [reason for _, reason in sorted([*self._inputs.failures, *told])]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be told of the plan."""
+        return list(self._notes)
 
     def _read_journal(self) -> dict[str, FinishedImage]:
         folder = self._settings.folder

@@ -36,14 +36,19 @@ def check_parquet() -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table; cells that spreadsheets would compute are marked as text, and None is empty."""
+    """Write a table as ``csv_text`` gives it."""
+    write_text_atomically(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Give a table as CSV; cells that spreadsheets would compute are marked as text, and None is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(guard_cells(columns))
     for row in rows:
         cells = ("" if row[name] is None else row[name] for name in columns)
         writer.writerow(guard_cells(visible(cell) if isinstance(cell, str) else cell for cell in cells))
-    write_text_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
