@@ -63,7 +63,9 @@ def test_both_distributions_hold_what_is_needed_and_no_more(distributions: Path)
     settings = {
         file.relative_to(config_directory()).as_posix() for file in config_directory().rglob("*.yaml")
     }
-    modules = {file.name for file in (REPOSITORY / "src").rglob("*.py")}
+    # Modules, templates, and the files of the page.
+    files = [file for file in (REPOSITORY / "src").rglob("*") if file.is_file()]
+    modules = {file.name for file in files if "__pycache__" not in file.parts}
     for names, folder in ((in_wheel, "modise_lightning/conf/"), (in_source, "conf/")):
         assert {name.removeprefix(folder) for name in names if name.startswith(folder)} >= settings
         assert {name.rpartition("/")[2] for name in names} >= modules | {"py.typed", "LICENSE"}
