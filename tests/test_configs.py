@@ -1,5 +1,6 @@
 """Every shipped configuration is composed, checked, and run for a step."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -258,6 +259,9 @@ def test_joint_data_runs_at_tiny_scale(
     limits = ["+trainer.limit_test_batches=1", "trainer.accelerator=cpu", "pictures.num_images=0"]
     config = compose_config("evaluate", [checkpoint, *one, *limits], tmp_path / "evaluated")
     assert evaluate(config).category_names == result.category_names
+    content = json.loads((tmp_path / "evaluated" / "results.json").read_text())
+    assert content["measurement"]["trained_on_sources"] == "phantom, other"
+    assert content["measurement"]["data.sources"] == "phantom"
 
 
 @pytest.mark.parametrize("logger", choices("logger"))

@@ -27,7 +27,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.assembly import build_data, build_metrics, categories_of
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.evaluated_metrics import take_metrics, with_metrics
-    from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
+    from modise_lightning.configuration.run_identity import ModelOrigin, run_identity, sources_of
     from modise_lightning.configuration.trained_model import read_trained
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
     from modise_lightning.console import Console, quieten_libraries
@@ -58,6 +58,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         trained_on=model.dataset["name"],
         unseen=model.unseen(),
         vocabulary=None if vocabulary is None else fingerprint_of(vocabulary),
+        trained_on_sources=sources_of(model.dataset),
     )
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(trained, class_agnostic=config.class_agnostic))
