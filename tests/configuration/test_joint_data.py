@@ -98,6 +98,18 @@ def test_sources_are_found_where_their_own_configurations_say(
             r"data.roots: where is 'mine'\? Give \+data.roots.mine=FOLDER",
         ),
         (["data.normals=all"], "data.normals: 'all' is not for data=joint"),
+        (["data.roots=folder"], "data.roots: expected names with values, found 'folder'"),
+        (["data.sources=[a]", "+data.label_space.sources.a=b"], "sources.a: expected a table a labelling"),
+        (
+            ["data.sources=[a]", "+data.label_space.sources.a={b: c}"],
+            "sources.a.b: expected the dataset's classes",
+        ),
+        (["data.members=[a]"], r"data.members: expected a list of sources, .*; found \"\['a'\]\""),
+        (["data.members={a: b}"], "data.members: expected a list of sources"),
+        (
+            ["data.members=[{name: a, labels: b, root: 1, classes: {c: mass}}]"],
+            "data.members: expected a list of sources",
+        ),
     ],
 )
 def test_what_cannot_be_found_is_told(

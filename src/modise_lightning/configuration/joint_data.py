@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.configuration.ownership import wait_to_own
+from modise_lightning.data.prepared.label_space import SOURCE_KEYS
 from modise_lightning.data.prepared.writing import INDEX_NAME
 from modise_lightning.errors import UserError
 
@@ -39,11 +40,11 @@ def find_members(config: DictConfig) -> None:
             "data.normals: 'all' is not for data=joint, whose sources have shares of an epoch of their own. "
             "Take none or evaluation."
         )
-    roots = {str(name): str(root) for name, root in config.data.roots.items()}
+    roots = {str(name): str(root) for name, root in _mapping(config, "data.roots").items()}
     if config.data.members is None:
         members = [_member(config, str(source), roots) for source in config.data.sources]
     else:
-        members = cast(list[dict[str, Any]], OmegaConf.to_container(config.data.members))
+        members = _stored_members(config)
         for member in members:
             member["root"] = roots.get(member["name"], member["root"])
     unknown = sorted(set(roots) - {member["name"] for member in members})
@@ -59,30 +60,63 @@ def warn_of_shared_patients(config: DictConfig) -> None:
     """Name patients who are in two sources, or in a source and in the images that weights were trained on."""
     names = {member.name for member in config.data.members}
     present = names | {str(OmegaConf.select(config, "backbone.repository"))}
-    for known in config.data.label_space.shared_patients:
-        if known.source in names and known.also_in in present:
+    for known in config.data.label_space.get("shared_patients") or ():
+        source, other = known.get("source"), known.get("also_in")
+        if source in names and other in present:
             print(
-                f"warning: patients of {known.source} are also in {known.also_in}: {known.why}. Test images "
-                "of one may have been trained on in the other (docs/joint_training.md).",
+                f"warning: patients of {source} are also in {other}: {known.get('why')}. Test images of one "
+                "may have been trained on in the other (docs/joint_training.md).",
                 file=sys.stderr,
             )
 
 
+def _mapping(config: DictConfig, key: str) -> dict[Any, Any]:
+    found = OmegaConf.select(config, key)
+    if not isinstance(found, DictConfig):
+        raise UserError(f"{key}: expected names with values, found {str(found)[:100]!r}.")
+    return cast(dict[Any, Any], OmegaConf.to_container(found, resolve=True))
+
+
+def _stored_members(config: DictConfig) -> list[dict[str, Any]]:
+    """Read the members of a checkpoint's configuration, which may hold anything."""
+    found = OmegaConf.to_container(OmegaConf.create({"members": config.data.members}))
+    members = found["members"] if isinstance(found, dict) else None
+    if not isinstance(members, list) or not all(
+        isinstance(member, dict)
+        and set(member) == SOURCE_KEYS
+        and isinstance(member["classes"], dict)
+        and all(isinstance(member[key], str) for key in ("name", "labels", "root"))
+        for member in members
+    ):
+        raise UserError(
+            f"data.members: expected a list of sources, each with {', '.join(sorted(SOURCE_KEYS))}; found "
+            f"{str(members)[:100]!r}."
+        )
+    return cast(list[dict[str, Any]], members)
+
+
 def _member(config: DictConfig, source: str, roots: dict[str, str]) -> dict[str, Any]:
     name, _, labels = source.partition(":")
-    tables = config.data.label_space.sources
+    tables = _mapping(config, "data.label_space.sources")
     if name not in tables:
         raise UserError(
             f"data.sources: the label space has no table of '{name}'; it has {', '.join(map(str, tables))}."
         )
+    if not isinstance(tables[name], dict) or not tables[name]:
+        raise UserError(f"data.label_space.sources.{name}: expected a table a labelling.")
     labels = labels or str(next(iter(tables[name])))
     if labels not in tables[name]:
         raise UserError(
             f"data.sources: the label space's table of '{name}' has no labels '{labels}'; it has "
             f"{', '.join(map(str, tables[name]))}."
         )
+    classes = tables[name][labels]
+    if not isinstance(classes, dict):
+        raise UserError(
+            f"data.label_space.sources.{name}.{labels}: expected the dataset's classes, each with a shared "
+            f"one or null; found {str(classes)[:100]!r}."
+        )
     root = roots.get(name) or _usual_root(config, name, labels)
-    classes = OmegaConf.to_container(tables[name][labels])
     return {"name": name, "labels": labels, "root": str(Path(root).resolve()), "classes": classes}
 
 

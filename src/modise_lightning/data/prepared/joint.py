@@ -58,11 +58,8 @@ class JointDataset(PreparedDataset):
     @property
     def note(self) -> str | None:
         """The line that pictures and tables carry: the sources' own ones."""
-        notes = [
-            f"{member.dataset.info['name']}: {member.dataset.note}"
-            for member in self.members
-            if member.dataset.note
-        ]
+        told = [(str(member.dataset.info["name"]), member.dataset.note) for member in self.members]
+        notes = [note if note.startswith(name) else f"{name}: {note}" for name, note in told if note]
         return " ".join(dict.fromkeys(notes)) or None
 
     def read_image(self, index: int) -> NDArray[np.float32]:

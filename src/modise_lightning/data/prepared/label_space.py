@@ -12,7 +12,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.structures import Category
 
 _KEYS = ("name", "axis", "prompts", "isthing", "color")
-_SOURCE_KEYS = {"name", "labels", "root", "classes"}
+SOURCE_KEYS = {"name", "labels", "root", "classes"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def joint_sources(nodes: Sequence[Mapping[str, Any]], classes: Sequence[Category
     sources = []
     for index, node in enumerate(nodes):
         where = f"data.members[{index}]"
-        if set(node) != _SOURCE_KEYS or not isinstance(node["classes"], Mapping):
-            raise UserError(f"{where}: expected the keys {', '.join(sorted(_SOURCE_KEYS))}.")
+        if set(node) != SOURCE_KEYS or not isinstance(node["classes"], Mapping):
+            raise UserError(f"{where}: expected the keys {', '.join(sorted(SOURCE_KEYS))}.")
         source = JointSource(
             str(node["name"]), str(node["labels"]), Path(node["root"]), dict(node["classes"])
         )

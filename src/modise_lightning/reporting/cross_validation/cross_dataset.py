@@ -98,8 +98,8 @@ def gather_cross_table(settings: RunSettings) -> CrossTable:
 
 
 def cross_tables(table: CrossTable) -> list[TextTable]:
-    """Lay out a table a metric: a row a training, a column a dataset."""
-    return [_lay_out(table, metric) for metric in SHOWN]
+    """Lay out a table a metric: a row a training, a column a dataset; the notes are under the last one."""
+    return [_lay_out(table, metric, table.notes if metric == SHOWN[-1] else []) for metric in SHOWN]
 
 
 def cross_csv(table: CrossTable) -> str:
@@ -116,7 +116,7 @@ def cross_csv(table: CrossTable) -> str:
     return text.getvalue()
 
 
-def _lay_out(table: CrossTable, metric: str) -> TextTable:
+def _lay_out(table: CrossTable, metric: str, notes: list[str]) -> TextTable:
     summaries = {key: cell.summary(metric) for key, cell in table.cells.items()}
     best = {
         column: max(
@@ -141,7 +141,7 @@ def _lay_out(table: CrossTable, metric: str) -> TextTable:
         title=f"{metric}, trained on / tested on: mean ± sample standard deviation over folds, percent",
         columns=["trained on", *table.columns],
         lines=lines,
-        notes=table.notes,
+        notes=notes,
     )
 
 
