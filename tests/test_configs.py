@@ -1,5 +1,6 @@
 """Every shipped configuration is composed, checked, and run for a step."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -10,12 +11,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from coco_folder import write_coco
+from joint_sources import joint_overrides
 from modise_lightning.backbones.pyramid import PyramidProjection, Tap
 from modise_lightning.captioners.implicit import ImplicitCaptioner
 from modise_lightning.configuration.assembly import check_weights
 from modise_lightning.configuration.command_line import config_directory, instantiate
 from modise_lightning.configuration.config_check import check_config
 from modise_lightning.errors import UserError
+from modise_lightning.evaluate import evaluate
 from modise_lightning.metrics.records.evaluation_records import read_records
 from modise_lightning.structures import ConditioningShape
 from modise_lightning.train import train
@@ -234,6 +237,31 @@ def test_an_experiment_of_natural_images_runs_at_tiny_scale(
     result = train(config)["trained"]
     assert len(result.category_names) == 133
     assert result.num_images == 2
+
+
+@pytest.mark.parametrize("text", ["clip_tiny", "learned"])
+def test_joint_data_runs_at_tiny_scale(
+    text: str, compose_config: Compose, phantom_root: Path, tmp_path: Path
+) -> None:
+    overrides = [*joint_overrides(phantom_root), f"text={text}", "captioner=none", "baselines=[bright_blob]"]
+    result = train(compose_config("train", overrides, tmp_path / "run"))["trained"]
+    assert result.category_names == ["benign", "malignant", "mass", "calcification"]
+    annotated = read_records(tmp_path / "run" / "records" / "trained").annotated_classes
+    assert annotated is not None
+    assert annotated["category"].tolist() == ["mass", "calcification"] * 2
+    # One source alone, asked for all classes of the training.
+    checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    one = [
+        *joint_overrides(phantom_root)[:1],
+        "data.sources=[phantom]",
+        f"+data.roots.phantom={phantom_root}",
+    ]
+    limits = ["+trainer.limit_test_batches=1", "trainer.accelerator=cpu", "pictures.num_images=0"]
+    config = compose_config("evaluate", [checkpoint, *one, *limits], tmp_path / "evaluated")
+    assert evaluate(config).category_names == result.category_names
+    content = json.loads((tmp_path / "evaluated" / "results.json").read_text())
+    assert content["measurement"]["trained_on_sources"] == "phantom, other"
+    assert content["measurement"]["data.sources"] == "phantom"
 
 
 @pytest.mark.parametrize("logger", choices("logger"))

@@ -72,6 +72,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
         unseen=model.unseen(),
         vocabulary=None if vocabulary is None else fingerprint_of(vocabulary),
         combination=model.combination(views, fusion),
+        trained_on_sources=model.trained_on_sources,
     )
     folder = Path(config.output_dir)
     evaluation = Evaluation(build_metrics(trained, class_agnostic=config.class_agnostic))

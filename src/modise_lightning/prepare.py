@@ -43,6 +43,8 @@ def prepare(config: DictConfig) -> PreparationReport:
     from modise_lightning.reporting.pictures.contact_sheet import draw_contact_sheet
 
     check_config(config)
+    if config.data.preparer is None:
+        raise UserError(f"data={config.data.name}: prepare its sources, each with data=NAME.")
     preparer = instantiate(config.data.preparer)
     console = Console()
     if config.verify_only:

@@ -84,12 +84,15 @@ class PanopticSegmentation:
         crowd: (H, W) int64 in ground truth with crowd regions (COCO: objects that are not told apart): the
             class index of each of their pixels, -1 elsewhere. They are void, but not for panoptic quality,
             which treats them as panopticapi does (``metrics.pairs``). None without such regions.
+        annotated: (K,) bool in ground truth: the classes whose every instance is outlined. The absence of
+            another class says nothing. None: all of them.
     """
 
     segment_ids: Tensor
     labels: Tensor
     scores: Tensor | None = None
     crowd: Tensor | None = None
+    annotated: Tensor | None = None
 
     @property
     def masks(self) -> Tensor:
@@ -107,7 +110,7 @@ class PanopticSegmentation:
     def of_one_class(self) -> PanopticSegmentation:
         """Give the same segments as if there were only one class, with index 0."""
         crowd = None if self.crowd is None else self.crowd.clamp(max=0)
-        return replace(self, labels=self.labels.new_zeros(len(self.labels)), crowd=crowd)
+        return replace(self, labels=self.labels.new_zeros(len(self.labels)), crowd=crowd, annotated=None)
 
     def areas(self) -> Tensor:
         """Count the pixels of each segment, (N,) int64."""
@@ -123,6 +126,7 @@ class PanopticSegmentation:
             self.labels.to(device, non_blocking=non_blocking),
             None if self.scores is None else self.scores.to(device, non_blocking=non_blocking),
             None if self.crowd is None else self.crowd.to(device, non_blocking=non_blocking),
+            None if self.annotated is None else self.annotated.to(device, non_blocking=non_blocking),
         )
 
     def pin_memory(self) -> PanopticSegmentation:
@@ -132,6 +136,7 @@ class PanopticSegmentation:
             self.labels.pin_memory(),
             None if self.scores is None else self.scores.pin_memory(),
             None if self.crowd is None else self.crowd.pin_memory(),
+            None if self.annotated is None else self.annotated.pin_memory(),
         )
 
 

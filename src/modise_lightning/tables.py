@@ -9,6 +9,8 @@ from modise_lightning.configuration.command_line import run_command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from modise_lightning.console import Console
+    from modise_lightning.reporting.cross_validation.settings import TableSettings
     from modise_lightning.reporting.cross_validation.table import DatasetTable
 
 
@@ -16,7 +18,7 @@ def tables(config: DictConfig) -> list[DatasetTable]:
     """Print a table a dataset, with the paper's rows, and write them as Markdown, LaTeX and CSV.
 
     Returns:
-        What was printed.
+        What was printed, but for cross_dataset=true.
 
     Raises:
         UserError: There are no runs, or some cannot stand in one table.
@@ -38,10 +40,13 @@ def tables(config: DictConfig) -> list[DatasetTable]:
 
     check_config(config)
     settings = TableSettings.check(OmegaConf.to_container(config, resolve=True))
-    made = gather_tables(settings)
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)  # a file or a pipe has no width of its own
+    if settings.cross_dataset:
+        _show_cross_dataset(settings, console)
+        return []
+    made = gather_tables(settings)
     for table, name in zip(made, file_names(made), strict=True):
         parts = [result_table(table, per_class=settings.per_class)]
         comparisons, notes = compare_models(table, **settings.comparison.model_dump())
@@ -60,6 +65,26 @@ def tables(config: DictConfig) -> list[DatasetTable]:
             written += write_csv(Path(settings.output_dir), name, contents)
         console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     return made
+
+
+def _show_cross_dataset(settings: TableSettings, console: Console) -> None:
+    """Print a table a metric of trainings and the datasets that they were tested on, and write them."""
+    from pathlib import Path
+
+    from modise_lightning.reporting.cross_validation.cross_dataset import (
+        cross_csv,
+        cross_tables,
+        gather_cross_table,
+    )
+    from modise_lightning.reporting.cross_validation.files import write_parts
+    from modise_lightning.reporting.text_tables.rendering import render_table
+
+    table = gather_cross_table(settings)
+    parts = cross_tables(table)
+    for part in parts:
+        console.print(render_table(part))
+    written = write_parts(Path(settings.output_dir), parts, cross_csv(table), "cross_dataset")
+    console.print(f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

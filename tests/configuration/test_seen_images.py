@@ -18,6 +18,7 @@ from modise_lightning.configuration.seen_images import check_unseen
 from modise_lightning.data.loading.datamodule import Split
 from modise_lightning.errors import UserError
 from modise_lightning.evaluate import evaluate
+from modise_lightning.training.checkpoint import METADATA_KEY
 
 pytestmark = pytest.mark.xdist_group("folds")
 Compose = Callable[..., DictConfig]
@@ -86,6 +87,15 @@ def test_another_dataset_is_unseen_and_another_version_of_it_is_not_known(
         return
     with pytest.raises(UserError, match=message):
         check(read_ensemble(str(fold_runs), {}), "all", root)
+
+
+def test_which_images_of_a_dataset_joint_training_has_seen_is_not_known(fold_runs: Path) -> None:
+    ensemble = read_ensemble(str(fold_runs), {})
+    for member in ensemble.members:
+        member.checkpoint[METADATA_KEY]["data_fingerprint"] = "of both together"
+        member.dataset.update({"name": "joint", "sources": [{"name": "elsewhere"}, {"name": "phantom"}]})
+    with pytest.raises(UserError, match="which of its images it has seen is not known"):
+        check(ensemble, "test")
 
 
 def test_a_fold_that_is_changed_now_does_not_change_what_was_seen(fold_runs: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,20 @@ def test_wrong_names_of_checkpoints_are_told(fold_runs: Path, tmp_path: Path) ->
         read_ensemble(str(fold_runs), {}).build(PLAIN, shipped_fusion(weights=[1.0, 1.0, 1.0]))
     with pytest.raises(UserError, match="no file"):
         read_ensemble(str(tmp_path / "nowhere.ckpt"), {})
+
+
+def test_an_image_is_asked_only_for_the_classes_that_its_truth_annotates(fold_runs: Path) -> None:
+    """As one model does, and views of it."""
+    ensemble = read_ensemble(str(fold_runs / "0" / "checkpoints" / "best.ckpt"), UNSURE)
+    module = ensemble.build(PLAIN, shipped_fusion())
+    flipped = ensemble.build(ViewSettings(["none", "horizontal"], [1.0]), shipped_fusion())
+    data = build_data(ensemble.config)
+    batch = next(iter(data.evaluation_dataloader("test")))
+    for annotated in ([True, False, False], [False, True, True]):
+        asked = torch.tensor(annotated)
+        batch.targets = [replace(target, annotated=asked) for target in batch.targets]
+        for model in (module, flipped):
+            for prediction in model.predict_batch(batch):
+                found = asked[prediction.instances.labels]
+                assert prediction.instances.scores[found].max() > 0
+                assert prediction.instances.scores[~found].sum() == 0

@@ -16,6 +16,7 @@ from torch import nn
 from modise_lightning.backbones.backbone import Backbone
 from modise_lightning.backbones.windows import count_windows
 from modise_lightning.configuration.command_line import instantiate
+from modise_lightning.configuration.joint_data import find_members, is_joint, warn_of_shared_patients
 from modise_lightning.configuration.ownership import wait_to_own
 from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.prepared.categories import categories_from_config, categories_to_config
@@ -64,9 +65,12 @@ def categories_of(config: DictConfig) -> tuple[Category, ...]:
 def build_data(config: DictConfig) -> PanopticDataModule:
     """Build the data module; a dataset that can be made without a download is made if it is missing.
 
-    Where the configuration has no categories, those of the dataset go into it: what is built next and the
-    checkpoints need them.
+    Where the configuration has no categories, those of the dataset go into it, and so do the datasets that
+    joint data is made of: what is built next and the checkpoints need them.
     """
+    if is_joint(config):
+        find_members(config)
+        warn_of_shared_patients(config)
     index = Path(config.data.root) / "panoptic.json"
     if not index.is_file() and config.data.auto_prepare:
         with wait_to_own(index.parent, f"the preparation of '{index.parent}'"):

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from modise_lightning.configuration.assembly import categories_of
+from modise_lightning.configuration.run_identity import sources_of
 from modise_lightning.configuration.trained_model import TrainedModel, read_trained
 from modise_lightning.errors import UserError
 from modise_lightning.feature_store.memory import MemoryFeatureStore
@@ -80,6 +81,12 @@ class TrainedEnsemble:
     def trained_on(self) -> str:
         """Names of the datasets of their training."""
         return " + ".join(dict.fromkeys(str(member.dataset["name"]) for member in self.members))
+
+    @property
+    def trained_on_sources(self) -> tuple[str, ...]:
+        """Names of the datasets that joint training data were made of."""
+        named = (name for member in self.members for name in sources_of(member.dataset))
+        return tuple(dict.fromkeys(named))
 
     @property
     def is_synthetic(self) -> bool:

@@ -38,6 +38,8 @@ _DECIDES = {
     "data.auto_prepare": False,
     "data.preparer": False,
     "data.module.dataset.root": False,
+    "data.roots": False,
+    "data.members": False,
     "feature_store.folder": False,
     "backbone.weights": False,
     "captioner.weights": False,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -47,12 +47,14 @@ class ModelOrigin:
         unseen: Classes of which training had no text.
         vocabulary: Identifies texts that were named for the evaluation; None for the dataset's own.
         combination: How several models or views were combined; empty for one model alone.
+        trained_on_sources: Names of the datasets that joint training data were made of; empty for others.
     """
 
     trained_on: str
     unseen: tuple[str, ...]
     vocabulary: str | None
     combination: Mapping[str, Setting] = field(default_factory=dict)
+    trained_on_sources: tuple[str, ...] = ()
 
 
 def run_identity(
@@ -97,11 +99,25 @@ def run_identity(
 def _of_origin(origin: ModelOrigin | None, dataset: PreparedDataset) -> dict[str, Setting]:
     """Say what tables must not mix with a model of the dataset itself and with its own texts."""
     named: dict[str, Setting] = {}
+    tested = sources_of(dataset.info)
+    trained = tested if origin is None else origin.trained_on_sources
+    if tested:
+        named["data.sources"] = ", ".join(tested)
+    if trained:
+        named["trained_on_sources"] = ", ".join(trained)
     if origin is not None and origin.trained_on != dataset.info["name"]:
         named["trained_on"] = origin.trained_on
     if origin is not None and origin.vocabulary is not None:
         named["vocabulary"] = origin.vocabulary
     return named | (dict(origin.combination) if origin is not None else {})
+
+
+def sources_of(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the datasets that joint data are made of, by what they say of themselves; else empty."""
+    sources = info.get("sources")
+    if not isinstance(sources, list):
+        return ()
+    return tuple(str(source.get("name")) for source in sources if isinstance(source, Mapping))
 
 
 def _measurement(config: DictConfig) -> dict[str, Setting]:

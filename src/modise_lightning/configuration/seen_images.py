@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from modise_lightning.configuration.ensembles import TrainedEnsemble
+from modise_lightning.configuration.run_identity import sources_of
 from modise_lightning.configuration.trained_model import TrainedModel
 from modise_lightning.data.loading.datamodule import PanopticDataModule, Split
 from modise_lightning.errors import UserError
@@ -53,9 +54,10 @@ def seen_images(path: Path, member: TrainedModel, data: PanopticDataModule, spli
         split: What is evaluated of it.
 
     Raises:
-        UserError: It was trained on a dataset of this name which is another one, so nobody knows.
+        UserError: It was trained on a dataset of this name, or one in common, that is another one.
     """
-    if member.dataset["name"] != data.dataset.info["name"] or _other_seed(member.dataset, data.dataset.info):
+    one, other = member.dataset, data.dataset.info
+    if not _names(one) & _names(other) or _other_seed(one, other):
         return set()
     division = _division(member, data)
     if division is not None:
@@ -92,6 +94,11 @@ def _division(member: TrainedModel, data: PanopticDataModule) -> PanopticDataMod
     except UserError:  # it cannot be divided so
         return None
     return division if division.fingerprint() == fingerprint else None
+
+
+def _names(info: Mapping[str, Any]) -> set[str]:
+    """Name a dataset, and those that it is made of if it is several together."""
+    return {str(info["name"]), *sources_of(info)}
 
 
 def _other_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -42,7 +42,9 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
         "data.module.dataset": (
             f"{_OURS}data.sources.coco_panoptic.reader.open_coco_panoptic",
             f"{_OURS}data.prepared.dataset.open_prepared",
+            f"{_OURS}data.prepared.joint.open_joint",
         ),
+        "data.module.source_sampling": (f"{_OURS}data.loading.source_sampler.SourceSampling",),
         "data.module.train_transform": (f"{_OURS}data.loading.transforms.TrainTransform",),
         "data.module.evaluation_transform": (f"{_OURS}data.loading.transforms.EvaluationTransform",),
         "feature_store": (

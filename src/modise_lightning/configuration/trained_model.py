@@ -20,6 +20,7 @@ from modise_lightning.configuration.assembly import (
     encode_texts,
     takes_feature_store,
 )
+from modise_lightning.configuration.joint_data import find_members, is_joint
 from modise_lightning.configuration.model_files import read_model
 from modise_lightning.configuration.stored_config import read_stored_config
 from modise_lightning.data.prepared.categories import categories_to_config
@@ -101,9 +102,19 @@ class TrainedModel:
             module = OmegaConf.to_container(stored.module, resolve=False)
             assert isinstance(module, dict)
             module["dataset"] = OmegaConf.to_container(other.module.dataset, resolve=False)
+            module.pop("source_sampling", None)  # of training
             other.module = module
             other.trim_background = OmegaConf.select(stored, "trim_background", default=False)
             self.config.data = other
+        if is_joint(self.config):
+            self._keep_classes()
+
+    def _keep_classes(self) -> None:
+        """Ask for the classes of the training where they are all that the joint data annotates."""
+        find_members(self.config)
+        shared = {name for member in self.config.data.members for name in member.classes.values() if name}
+        if shared <= {category.name for category in self.categories}:
+            self.config.data.categories = categories_to_config(self.categories)
 
     def build(self, feature_store: FeatureStore | None = None) -> SegmentationModule:
         """Build the model and fill in its trained weights.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from modise_lightning.errors import UserError
+from modise_lightning.losses.annotated_classes import among_annotated
 from modise_lightning.losses.matching import UNMATCHED, HungarianMatcher
 from modise_lightning.losses.point_sampling import choose_uncertain_points, sample_points
 from modise_lightning.structures import PanopticSegmentation, SegmenterOutput
@@ -64,7 +65,8 @@ class SetCriterion(nn.Module):
         Args:
             output: L predictions of B images.
             targets: Segments of each image, all of the same size, which the mask features cover. Void pixels
-                are outside of every segment.
+                are outside of every segment. The classes that a target does not annotate are not asked
+                after in its image, neither in the matching nor in the loss (``among_annotated``).
             generator: Of the sampled points, on the device of the output; PyTorch's own if None.
 
         Returns:
@@ -81,9 +83,11 @@ class SetCriterion(nn.Module):
             # All masks of the batch once, in one place: they are the largest part of the targets.
             masks = torch.cat([target.masks for target in targets]).float()
             of_image = torch.split(masks, [len(own) for own in labels])
-            queries = self.matcher(output, of_image, labels, generator)
+            class_logits = among_annotated(output.class_logits.float(), targets)
+            asked = SegmenterOutput(class_logits, output.mask_embeddings, output.mask_features)
+            queries = self.matcher(asked, of_image, labels, generator)
             image_of = torch.cat([torch.full_like(own, image) for image, own in enumerate(labels)])
-            classes = self.class_losses(output.class_logits.float(), queries, image_of, torch.cat(labels))
+            classes = self.class_losses(class_logits, queries, image_of, torch.cat(labels))
             count = _mean_over_processes(len(image_of), device)
             logits = matched_mask_logits(output, queries, [len(own) for own in labels])
             mask, dice = self.mask_losses(logits, queries, masks, count, generator)

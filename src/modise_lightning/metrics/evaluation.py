@@ -25,6 +25,7 @@ from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.metrics.records.recorder import EvaluationRecorder
 from modise_lightning.metrics.result import EvaluationResult
+from modise_lightning.metrics.segments.annotated import only_annotated
 from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.structures import PanopticSegmentation, Prediction
 
@@ -116,11 +117,13 @@ class SegmentationMetrics(nn.Module):
 
         Args:
             predictions: One an image.
-            targets: Truth of the same images at the same sizes.
+            targets: Truth of the same images at the same sizes. What is predicted of classes that it does
+                not annotate does not count.
 
         Raises:
             ValueError: Numbers or sizes differ.
         """
+        predictions = [only_annotated(*pair) for pair in zip(predictions, targets, strict=True)]
         panoptic = [prediction.panoptic for prediction in predictions]
         self.panoptic_quality.update(panoptic, targets)
         if self.any_class_quality is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lightning
 import torch
@@ -14,7 +15,8 @@ from modise_lightning.inference.fusion import FusionSettings
 from modise_lightning.inference.inference import SemanticKind
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.inference.views import PlacedLogits, View, make_view
-from modise_lightning.structures import Batch, Prediction, Region
+from modise_lightning.losses.annotated_classes import among_annotated
+from modise_lightning.structures import Batch, PanopticSegmentation, Prediction, Region
 from modise_lightning.training.lightning_module import SegmentationModule
 
 
@@ -53,7 +55,7 @@ class EnsembleModule(lightning.LightningModule):
         """Predict the images of a batch at their stored size."""
         regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
         combined = self.combine(
-            [batch.images], [list(range(len(regions)))], batch.image_sizes, regions, "classes"
+            [batch.images], [list(range(len(regions)))], batch.image_sizes, regions, "classes", batch.targets
         )
         return [
             place_prediction(image.result(), region, record.height, record.width)
@@ -79,6 +81,7 @@ class EnsembleModule(lightning.LightningModule):
         image_sizes: Sequence[tuple[int, int]],
         regions: Sequence[Region],
         semantic: SemanticKind,
+        targets: Sequence[PanopticSegmentation] | None = None,
     ) -> list[CombinedImage]:
         """Let all members look at all views of the images.
 
@@ -88,6 +91,7 @@ class EnsembleModule(lightning.LightningModule):
             image_sizes: Height and width of each image inside the padding.
             regions: The part of the whole image that each shows.
             semantic: What the semantic results show.
+            targets: Truth of the images, which are asked only for the classes that it annotates.
 
         Returns:
             Each image with what all members found.
@@ -110,7 +114,7 @@ class EnsembleModule(lightning.LightningModule):
                 for group, own in zip(groups, positions, strict=True)
             ]
             for member, weight in zip(self.members, self.weights, strict=True):
-                self._look(member, weight, view, made, positions, combined)
+                self._look(member, weight, view, made, positions, combined, targets)
         return combined
 
     @property
@@ -128,11 +132,15 @@ class EnsembleModule(lightning.LightningModule):
         made: Sequence[tuple[Tensor, list[tuple[int, int]]]],
         positions: Sequence[Sequence[int]],
         combined: Sequence[CombinedImage],
+        targets: Sequence[PanopticSegmentation] | None,
     ) -> None:
         assert isinstance(member, SegmentationModule)
         images = [group for group, _ in made]
         outputs = member.segmenter.predict_groups(images) if images else []
         for (group, sizes), own, output in zip(made, positions, outputs, strict=True):
+            if targets is not None:
+                of_group = [targets[index] for index in own]
+                output = replace(output, class_logits=among_annotated(output.class_logits, of_group))
             class_probabilities, mask_logits = member.inference.classify(output, group)
             padded_size = (group.shape[-2], group.shape[-1])
             for index, size, classes, masks in zip(own, sizes, class_probabilities, mask_logits, strict=True):

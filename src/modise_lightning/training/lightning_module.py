@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from modise_lightning.images_to_predict import ImagesToPredict
 from modise_lightning.inference.inference import Inference, SemanticKind
 from modise_lightning.inference.placement import place_prediction
+from modise_lightning.losses.annotated_classes import among_annotated
 from modise_lightning.pretrained.weights import fingerprint
 from modise_lightning.segmenter import Segmenter
 from modise_lightning.structures import Batch, Prediction, Region
@@ -73,6 +75,8 @@ class SegmentationModule(lightning.LightningModule):
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Predict the images of a batch at their stored size."""
         output = self.segmenter(batch.images, final_only=True)
+        # As with the vocabulary of one dataset: an image is asked for what its source annotates.
+        output = replace(output, class_logits=among_annotated(output.class_logits, batch.targets))
         height, width = batch.images.shape[-2:]
         regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
         sizes = [(region.height, region.width) for region in regions]

@@ -86,7 +86,7 @@ def _count_batch(
     regions = batch.regions or [Region(0, 0, record.height, record.width) for record in batch.records]
     with torch.inference_mode():
         combined = ensemble.combine(
-            [batch.images], [list(range(len(regions)))], batch.image_sizes, regions, "none"
+            [batch.images], [list(range(len(regions)))], batch.image_sizes, regions, "none", batch.targets
         )
         how: dict[str, Any] = {
             "num_categories": len(metrics.category_names),

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from modise_lightning.data.loading.loader import TellingCollate, TellingDataset, TellingLoader
 from modise_lightning.data.loading.normals import place_normals
 from modise_lightning.data.loading.sampler import SeededSampler
+from modise_lightning.data.loading.source_sampler import SourceSampler, SourceSampling
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
@@ -52,6 +53,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         seed: int,
         normals: Normals = "none",
         normal_share: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+        source_sampling: SourceSampling | None = None,
     ) -> None:
         """Split the dataset.
 
@@ -72,6 +74,7 @@ class PanopticDataModule(lightning.LightningDataModule):
             normals: Which images take part of those that the index marks as normal: ``none``, those of
                 validation and test (``evaluation``), or ``all``. Checkpoints of before do not say: none.
             normal_share: Of the images of a training epoch, with ``all``.
+            source_sampling: How much of a training epoch each source of the images has; None: they are one.
 
         Raises:
             UserError: There is no such fold, a split has no images, normal ones are wanted and missing, or
@@ -95,6 +98,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.normals = normals
         self.normal_share = normal_share
+        self.source_sampling = source_sampling
         self.indices = place_normals(dataset, self._split(fold, split), normals)
 
     def fingerprint(self) -> str:
@@ -177,20 +181,32 @@ class PanopticDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches; incomplete ones are left out."""
         dataset = _TrainImages(self.dataset, self.indices["train"], self.train_transform)
-        normals = self.num_normals("train")
-        sampler = SeededSampler(
-            length=len(dataset) - normals,
-            seed=self.seed,
-            others=normals,
-            share=self.normal_share,
-            **self._processes(),
-        )
+        sampler = self.training_sampler()
         if len(sampler) < self.batch_size:
             raise UserError(
                 f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} "
                 "training images."
             )
         return self._loader(dataset, sampler, self.batch_size, drop_last=True)
+
+    def training_sampler(self) -> SeededSampler | SourceSampler:
+        """Give the order of this process's training images, epoch by epoch."""
+        if self.source_sampling is not None:
+            records = [self.dataset.records[index] for index in self.indices["train"]]
+            return SourceSampler(
+                sources=[record.source or "" for record in records],
+                sampling=self.source_sampling,
+                seed=self.seed,
+                **self._processes(),
+            )
+        normals = self.num_normals("train")
+        return SeededSampler(
+            length=len(self.indices["train"]) - normals,
+            seed=self.seed,
+            others=normals,
+            share=self.normal_share,
+            **self._processes(),
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Give the validation images, each once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import cv2
@@ -122,7 +123,7 @@ class TrainTransform:
             segments = PanopticSegmentation(torch.from_numpy(ids.astype(np.int64)), target.labels)
         else:
             segments = compact(ids, target.labels)
-        return to_rgb(image), segments, size
+        return to_rgb(image), replace(segments, annotated=target.annotated), size
 
 
 class EvaluationTransform:

@@ -69,6 +69,10 @@ PIXEL_COLUMNS: Columns = {
     "intersection": "count",
     "size": "count",
 }
+ANNOTATED_COLUMNS: Columns = {
+    "image_id": "count",
+    "category": "text",
+}
 _CHOICES = {
     "images": {},
     "instances": {"source": {"truth", "instance", "panoptic"}},
@@ -98,6 +102,8 @@ class EvaluationRecords:
             semantic prediction share, and ``size``, those of both added up; None of an older version.
         clinical: What else ``metrics=clinical`` keeps; None of an evaluation with other metrics, and of an
             older version.
+        annotated_classes: A row an image and class that its truth annotates, where sources of images annotate
+            different ones: predictions of others are in no table. None: all classes in all images.
     """
 
     images: pd.DataFrame
@@ -105,14 +111,18 @@ class EvaluationRecords:
     overlaps: pd.DataFrame
     class_pixels: pd.DataFrame | None = None
     clinical: ClinicalRecords | None = None
+    annotated_classes: pd.DataFrame | None = None
 
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "instances": INSTANCE_COLUMNS, "overlaps": OVERLAP_COLUMNS}
 _PIXELS = "class_pixels"
+_ANNOTATED = "annotated_classes"
+_OPTIONAL = {_PIXELS: PIXEL_COLUMNS, _ANNOTATED: ANNOTATED_COLUMNS}
 
 
 def make_table(
-    name: Literal["images", "instances", "overlaps", "class_pixels"], rows: list[tuple[object, ...]]
+    name: Literal["images", "instances", "overlaps", "class_pixels", "annotated_classes"],
+    rows: list[tuple[object, ...]],
 ) -> pd.DataFrame:
     """Make one of the tables with its columns and their types.
 
@@ -120,7 +130,7 @@ def make_table(
         name: Which table.
         rows: Values in the order of the columns.
     """
-    return make_rows(PIXEL_COLUMNS if name == _PIXELS else _COLUMNS[name], rows)
+    return make_rows({**_COLUMNS, **_OPTIONAL}[name], rows)
 
 
 def write_records(folder: Path, records: EvaluationRecords) -> None:
@@ -132,8 +142,9 @@ def write_records(folder: Path, records: EvaluationRecords) -> None:
     """
     for name, columns in _COLUMNS.items():
         write_table(folder / f"{name}.csv", getattr(records, name), columns)
-    if records.class_pixels is not None:
-        write_table(folder / f"{_PIXELS}.csv", records.class_pixels, PIXEL_COLUMNS)
+    for name, columns in _OPTIONAL.items():
+        if (table := getattr(records, name)) is not None:
+            write_table(folder / f"{name}.csv", table, columns)
     if records.clinical is not None:
         write_clinical_records(folder, records.clinical)
 
@@ -161,15 +172,25 @@ def read_records(folder: Path) -> EvaluationRecords:
     check_known(folder / "overlaps.csv", predicted, known, "instances.csv")
     check_known(folder / "overlaps.csv", true, known, "instances.csv")
     clinical = read_clinical_records(folder, images, instances)
-    return EvaluationRecords(images, instances, overlaps, _read_pixels(folder, images), clinical)
+    pixels = _read_pixels(folder, images)
+    annotated = _read_optional(folder, _ANNOTATED, images)
+    return EvaluationRecords(images, instances, overlaps, pixels, clinical, annotated)
 
 
 def _read_pixels(folder: Path, images: pd.DataFrame) -> pd.DataFrame | None:
-    path = folder / f"{_PIXELS}.csv"
+    path, pixels = folder / f"{_PIXELS}.csv", _read_optional(folder, _PIXELS, images)
+    if pixels is not None:
+        fits = 2 * pixels["intersection"] <= pixels["size"]
+        check(path, pixels["intersection"], fits, "at most half the size")
+    return pixels
+
+
+def _read_optional(folder: Path, name: str, images: pd.DataFrame) -> pd.DataFrame | None:
+    """Read a table with one row an image and class, if it is there."""
+    path = folder / f"{name}.csv"
     if not path.exists():
         return None
-    pixels = read_table(path, PIXEL_COLUMNS, {})
-    check_unique(path, pixels, ["image_id", "category"])
-    check_known(path, pixels[["image_id"]], images[["image_id"]], "images.csv")
-    check(path, pixels["intersection"], 2 * pixels["intersection"] <= pixels["size"], "at most half the size")
-    return pixels
+    table = read_table(path, _OPTIONAL[name], {})
+    check_unique(path, table, ["image_id", "category"])
+    check_known(path, table[["image_id"]], images[["image_id"]], "images.csv")
+    return table

@@ -11,6 +11,7 @@ from torch import Tensor
 from modise_lightning.metrics.accumulated.dice import count_pixels
 from modise_lightning.metrics.records.clinical_image import ClinicalImage, measure_clinically
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.metrics.segments.annotated import only_annotated
 from modise_lightning.metrics.segments.pairs import SegmentOverlaps, joint_histogram, own_crowd_area
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
 
@@ -68,6 +69,7 @@ class RecordedImage:
         dice: Mean over the classes that occur in the image, in truth or prediction; NaN when none does.
         class_pixels: Class, intersection and size of each class that occurs in it, see ``EvaluationRecords``.
         clinical: What ``metrics=clinical`` keeps beside; None with other metrics.
+        annotated: Classes that its truth annotates; None: all. Predictions of others are not kept.
     """
 
     image: ImageRecord
@@ -76,6 +78,7 @@ class RecordedImage:
     dice: float
     class_pixels: list[tuple[int, int, int]]
     clinical: ClinicalImage | None = None
+    annotated: tuple[int, ...] | None = None
 
 
 def record_image(
@@ -95,6 +98,7 @@ def record_image(
     Raises:
         ValueError: Sizes differ.
     """
+    prediction = only_annotated(prediction, target)
     histogram = joint_histogram(prediction.panoptic, target)
     truth_area = histogram[:, 2:].sum(0)
     panoptic = SegmentOverlaps.of(histogram[1:], truth_area, own_crowd_area(prediction.panoptic, target))
@@ -131,6 +135,9 @@ def record_image(
             None
             if clinical is None
             else measure_clinically(image, prediction, target, panoptic, settings=clinical)
+        ),
+        annotated=(
+            None if target.annotated is None else tuple(torch.nonzero(target.annotated).flatten().tolist())
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pandas as pd
 import torch.distributed
 
 from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualityResult
@@ -94,8 +95,24 @@ class EvaluationRecorder:
             for label, shared, size in each.class_pixels
         ]
         return EvaluationRecords(
-            make_table("images", rows), instances, overlaps, make_table("class_pixels", pixels), clinical
+            make_table("images", rows),
+            instances,
+            overlaps,
+            make_table("class_pixels", pixels),
+            clinical,
+            self._annotated_classes(images),
         )
+
+    def _annotated_classes(self, images: Sequence[RecordedImage]) -> pd.DataFrame | None:
+        if all(each.annotated is None for each in images):
+            return None
+        every = range(len(self.category_names))
+        rows: list[tuple[object, ...]] = [
+            (each.image.image_id, self.category_names[label])
+            for each in images
+            for label in (every if each.annotated is None else each.annotated)
+        ]
+        return make_table("annotated_classes", rows)
 
     def _clinical_records(self, images: Sequence[RecordedImage]) -> ClinicalRecords:
         measured = [(each.image, each.clinical) for each in images if each.clinical is not None]

@@ -26,10 +26,25 @@ def write_table(folder: Path, table: DatasetTable, parts: Sequence[TextTable], n
     Returns:
         The files.
     """
+    return write_parts(folder, parts, results_csv(table), name)
+
+
+def write_parts(folder: Path, parts: Sequence[TextTable], values: str, name: str) -> list[Path]:
+    """Write tables as ``NAME.md`` and ``NAME.tex``, and the values that they are of as ``NAME.csv``.
+
+    Args:
+        folder: Made if it is missing.
+        parts: Tables, one below the other.
+        values: The content of the CSV file.
+        name: Without ending.
+
+    Returns:
+        The files.
+    """
     contents = {
         "md": "\n".join(map(to_markdown, parts)),
         "tex": "\n".join(map(to_latex, parts)),
-        "csv": results_csv(table),
+        "csv": values,
     }
     written = []
     for ending, content in contents.items():

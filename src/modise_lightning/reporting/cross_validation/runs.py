@@ -67,13 +67,17 @@ class FoundRuns:
     notes: list[str]
 
 
-def find_runs(folders: Sequence[Path], same_fold: Literal["error", "latest"]) -> FoundRuns:
+def find_runs(
+    folders: Sequence[Path], same_fold: Literal["error", "latest"], transfers: bool = False
+) -> FoundRuns:
     """Search folders, whatever their depth (a run, a multirun, many of them).
 
     Args:
         folders: Where to search.
         same_fold: What to do where two runs of one name have the same test fold of the same dataset: refuse,
             or take the one whose results were written last.
+        transfers: Whether models that were trained on another dataset are told apart, and may be tested on
+            any of the images: none of them was trained on.
 
     Raises:
         UserError: A folder is missing or holds no run, results cannot be read, or two runs have one fold.
@@ -91,7 +95,7 @@ def find_runs(folders: Sequence[Path], same_fold: Literal["error", "latest"]) ->
                     check_result(result)
                 except ValueError as error:
                     raise UserError(f"{path}: results.{model}.{error}; give a run's results.json.") from error
-            if stored.run.split == "test":
+            if stored.run.split == "test" or (transfers and is_foreign(stored.run)):
                 finished[path.parent.resolve()] = FinishedRun(path.parent, stored.run, stored.results)
             else:
                 notes.append(f"Left out: {path} is of the {stored.run.split} images, not of a test fold.")
@@ -106,7 +110,7 @@ def find_runs(folders: Sequence[Path], same_fold: Literal["error", "latest"]) ->
             f"runs: {', '.join(map(str, folders))} holds no run with a {RESULTS_FILE} of a test fold"
             + (f", but {len(unfinished)} unfinished ones." if unfinished else ".")
         )
-    kept, replaced = _one_a_fold(list(finished.values()), same_fold)
+    kept, replaced = _one_a_fold(list(finished.values()), same_fold, transfers)
     return FoundRuns(kept, list(unfinished.values()), notes + replaced)
 
 
@@ -115,17 +119,33 @@ def checkpoint_of(run: FinishedRun) -> Path:
     return run.folder / "checkpoints" / "best.ckpt"
 
 
+def trained_on(identity: RunIdentity) -> tuple[str, ...]:
+    """Name the datasets that a model was trained on: those of joint data one by one."""
+    sources = identity.measurement.get("trained_on_sources")
+    if sources is not None:
+        return tuple(str(sources).split(", "))
+    return (str(identity.measurement.get("trained_on", identity.dataset)),)
+
+
+def is_foreign(identity: RunIdentity) -> bool:
+    """Tell whether a model was trained on none of the datasets that it was tested on."""
+    tested = str(identity.measurement.get("data.sources", identity.dataset)).split(", ")
+    return set(tested).isdisjoint(trained_on(identity))
+
+
 def dataset_key(identity: RunIdentity) -> tuple[str, str | None, str]:
     """Give what two runs must share to be of one cross-validation: the dataset and how it is split."""
     return identity.dataset, identity.dataset_digest, identity.data_split
 
 
 def _one_a_fold(
-    runs: list[FinishedRun], same_fold: Literal["error", "latest"]
+    runs: list[FinishedRun], same_fold: Literal["error", "latest"], transfers: bool
 ) -> tuple[list[FinishedRun], list[str]]:
     by_fold: dict[tuple[Any, ...], list[FinishedRun]] = defaultdict(list)
     for run in runs:
-        by_fold[(*dataset_key(run.identity), run.identity.name, run.identity.fold)].append(run)
+        origin = trained_on(run.identity) if transfers else ()
+        key = (*dataset_key(run.identity), run.identity.name, run.identity.fold, origin)
+        by_fold[key].append(run)
     kept, notes = [], []
     for same in by_fold.values():
         latest_first = sorted(

@@ -57,4 +57,5 @@ class TableSettings(RunSettings):
     """What ``conf/tables.yaml`` composes."""
 
     per_class: bool
+    cross_dataset: bool = False
     comparison: ComparisonSettings
