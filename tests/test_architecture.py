@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 A_SOURCE_MAY_IMPORT = {"data.images", "data.prepared", "data.preparation"}
 ENTRY_POINTS = {
     *("train", "evaluate", "predict", "prepare", "import_checkpoint"),
-    *("tables", "figures", "report"),
+    *("tables", "figures", "report", "preview"),
 }
 KNOW_LIGHTNING = {"training", "callbacks", "configuration", "data.loading", *ENTRY_POINTS}
 KNOW_HYDRA = {"configuration", *ENTRY_POINTS}

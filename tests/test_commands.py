@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
+COMMANDS += ["preview"]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
