@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modise_lightning.data.images.reading import MAXIMUM_PIXELS, ORIENTATION, upright
-from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
-from modise_lightning.data.preparation.region_painting import Painting, paint_regions, why_too_many
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.painted_image import PaintedOutline, Told, write_painted_image
+from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
 from modise_lightning.data.preparation.via import ViaRegion
 from modise_lightning.data.preparation.via_shapes import CroppedMask, bounds, rasterize
-from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.cdd_cesm.pairs import Outlines, unite
 from modise_lightning.data.sources.cdd_cesm.selection import SelectedImage
 from modise_lightning.regular_files import check_regular
@@ -111,16 +111,15 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     painting = paint_regions(masks, height, width, task.minimum_visible_fraction)
     if not painting.kept and task.label is not None:
         return f"{image.path.name}: left out, since none of its regions can be used. {' '.join(problems)}"
-    notes = [
-        f"{image.name.stem}: the region in row {rows[index]} is left out: smaller ones cover all but "
-        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
-        for index in painting.dropped
+    outlines = [
+        PaintedOutline(
+            row, task.label or 0, f"{image.name.stem}: the region in row {row} is left out: smaller ones"
+        )
+        for row in rows
     ]
     record = ImageRecord(image.image_id, task.file_name, image.name.patient_id, height, width)
-    labels = [] if task.label is None else [task.label] * len(painting.kept)
-    entry = write_entry(task.root, record, pixels, painting.segment_ids, labels, image.attributes)
-    sizes = png_sizes(task.root, task.file_name)
-    return FinishedImage(key, entry, sizes, _hidden(painting, rows), problems, notes)
+    told = Told(problems)
+    return write_painted_image(task.root, key, record, pixels, painting, outlines, image.attributes, told)
 
 
 def _outlined(
@@ -201,11 +200,3 @@ def _misplaced(region: ViaRegion, height: int, width: int) -> str | None:
         f"reaches from ({left:.0f}, {top:.0f}) to ({right:.0f}, {bottom:.0f}), "
         f"mostly outside the image of {width} x {height} pixels"
     )
-
-
-def _hidden(painting: Painting, rows: Sequence[int]) -> list[dict[str, int]]:
-    return [
-        {"row": rows[index], "pixels": painting.areas[index], "left": painting.visible[index]}
-        for index in range(len(rows))
-        if painting.visible[index] < painting.areas[index]
-    ]
