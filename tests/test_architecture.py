@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 A_SOURCE_MAY_IMPORT = {"data.images", "data.prepared", "data.preparation"}
 ENTRY_POINTS = {
     *("train", "evaluate", "predict", "prepare", "import_checkpoint"),
-    *("tables", "figures", "report", "tune", "package", "info", "serve"),
+    *("tables", "figures", "report", "preview", "tune", "package", "info", "serve"),
 }
 KNOW_LIGHTNING = {"training", "callbacks", "configuration", "data.loading", *ENTRY_POINTS}
 KNOW_HYDRA = {"configuration", *ENTRY_POINTS}

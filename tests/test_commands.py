@@ -10,7 +10,7 @@ import pytest
 from forked import forked
 
 COMMANDS = ["train", "evaluate", "predict", "prepare", "import_checkpoint", "tables", "figures", "report"]
-COMMANDS += ["tune", "package", "info", "serve"]
+COMMANDS += ["preview", "tune", "package", "info", "serve"]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

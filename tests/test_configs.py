@@ -164,6 +164,7 @@ def test_all_protocols_have_the_same_settings() -> None:
             "inference/clip_head",
             "metrics",
             "augmentation",
+            "sampling",
             "feature_store",
         )
         for choice in choices(group)
@@ -221,6 +222,21 @@ def test_an_experiment_runs_at_tiny_scale(
         records = read_records(tmp_path / "records" / model)
         assert len(records.images) == results[model.replace("_", " ")].num_images
     assert list((tmp_path / "pictures").glob("*.png"))
+
+
+def test_all_augmentations_and_samplings_run_together(
+    compose_config: Compose, phantom_root: Path, tmp_path: Path
+) -> None:
+    augmentations, samplings = choices("augmentation"), choices("sampling")
+    assert (augmentations, samplings) == (["cacheable", "copy_paste", "elastic", "gamma"], ["repeat_factor"])
+    overrides = [f"augmentation=[{','.join(augmentations)}]", f"sampling={samplings[0]}", "baselines=[]"]
+    overrides += ["feature_store=none", *phantom_overrides(phantom_root), *ONE_STEP]
+    config = compose_config("train", overrides, tmp_path)
+    assert config.data.module.copy_paste.probability == 0.5
+    assert config.data.module.train_transform.gamma.probability == 0.3
+    assert config.data.module.train_transform.elastic.grid_size == 3
+    assert config.data.module.repeat_threshold == 0.5
+    assert train(config)["trained"].num_images == 2
 
 
 @pytest.mark.parametrize("experiment", OF_COCO)

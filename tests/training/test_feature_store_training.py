@@ -130,6 +130,9 @@ def test_the_cacheable_augmentation_has_two_versions_of_an_image(
             "no training image is ever seen twice .* Add augmentation=cacheable",
         ),
         (["augmentation=cacheable", "scale_range=[0.9,1]"], "no training image is ever seen twice"),
+        (["augmentation=[cacheable,copy_paste]"], "no training image is ever seen twice .* copy_paste"),
+        (["augmentation=[cacheable,elastic]"], "no training image is ever seen twice .* elastic"),
+        (["augmentation=[cacheable,gamma]"], "no training image is ever seen twice .* gamma"),
         (
             ["augmentation=cacheable", "backbone=swin_tiny", "captioner=none"],
             "backbone has no frozen features",

@@ -99,12 +99,12 @@ def build_feature_store(config: DictConfig, data: PanopticDataModule) -> Feature
         raise UserError(
             "feature_store: this backbone has no frozen features that could be kept. Set feature_store=none."
         )
-    versions = data.train_transform.versions
+    versions = data.training_versions
     if versions is None:
         raise UserError(
             "feature_store: with this augmentation no training image is ever seen twice "
-            "(data.module.train_transform: scale_range, brightness, contrast), so its features would be kept "
-            "in vain. Add augmentation=cacheable, or set feature_store=none."
+            "(data.module.train_transform: scale_range, brightness, contrast, elastic, gamma; copy_paste), "
+            "so its features would be kept in vain. Add augmentation=cacheable, or set feature_store=none."
         )
     size = config.backbone.window_size
     crop = data.train_transform.crop_size

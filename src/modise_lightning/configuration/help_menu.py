@@ -19,7 +19,16 @@ _NESTED = {
 # What a command composes for others' sake and does not use.
 _UNUSED = {
     "prepare": ("protocol",),
-    "import_checkpoint": ("augmentation", "criterion", "feature_store", "logger", "optimizer", "trainer"),
+    "preview": ("protocol",),
+    "import_checkpoint": (
+        "augmentation",
+        "criterion",
+        "feature_store",
+        "logger",
+        "optimizer",
+        "sampling",
+        "trainer",
+    ),
 }
 _GROUP = re.compile(r"\w+(/\w+)?")
 _PACKAGE = "# @package"

@@ -46,6 +46,9 @@ STORED_TARGETS: dict[str, frozenset[str]] = {
         ),
         "data.module.source_sampling": (f"{_OURS}data.loading.source_sampler.SourceSampling",),
         "data.module.train_transform": (f"{_OURS}data.loading.transforms.TrainTransform",),
+        "data.module.train_transform.elastic": (f"{_OURS}data.loading.elastic.ElasticDeformation",),
+        "data.module.train_transform.gamma": (f"{_OURS}data.loading.gamma.GammaChange",),
+        "data.module.copy_paste": (f"{_OURS}data.loading.copy_paste.CopyPaste",),
         "data.module.evaluation_transform": (f"{_OURS}data.loading.transforms.EvaluationTransform",),
         "feature_store": (
             f"{_OURS}feature_store.disk.DiskFeatureStore",

@@ -47,6 +47,8 @@ _TYPES: dict[str, Any] = {
     "device": str,
     "split": str,
     "contact_sheet_images": NonNegativeInt,
+    "images": PositiveInt,
+    "versions": PositiveInt,
     "verify_only": bool,
     "vocabulary": str | list[Any] | None,
     "class_agnostic": bool,

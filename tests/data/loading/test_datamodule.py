@@ -13,10 +13,14 @@ import pytest
 import torch
 
 from forked import forked
+from modise_lightning.data.loading.copy_paste import CopyPaste
 from modise_lightning.data.loading.datamodule import PanopticDataModule, collate
+from modise_lightning.data.loading.elastic import ElasticDeformation
+from modise_lightning.data.loading.gamma import GammaChange
+from modise_lightning.data.loading.source_sampler import SourceSampling
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.data.preparation.folds import assign_folds
-from modise_lightning.data.prepared.dataset import open_prepared
+from modise_lightning.data.prepared.dataset import PreparedDataset, open_prepared
 from modise_lightning.data.prepared.writing import write_entry, write_index
 from modise_lightning.errors import UserError
 from modise_lightning.structures import Batch, Category, ImageRecord, PanopticSegmentation
@@ -193,6 +197,75 @@ def test_workers_do_not_change_the_batches(num_workers: int, build: Build) -> No
     assert_equal(list(alone.test_dataloader()), list(with_workers.test_dataloader()))
 
 
+def all_augmentations() -> dict[str, Any]:
+    """What changes training images beside the geometry, each for every image."""
+    transform = TrainTransform(
+        crop_size=32,
+        scale_range=(0.5, 2.0),
+        flip_probability=0.5,
+        brightness=0.1,
+        contrast=0.2,
+        trim_background=False,
+        padding_value=0.0,
+        keep_emptied_segments=False,
+        elastic=ElasticDeformation(probability=1.0, grid_size=3, deviation=0.05),
+        gamma=GammaChange(probability=1.0, exponent_range=(0.5, 2.0)),
+    )
+    copy_paste = CopyPaste(
+        probability=1.0,
+        maximum_lesions=1,
+        scale_range=(0.5, 0.8),
+        feather=0.02,
+        match_brightness=True,
+        attempts=50,
+    )
+    return {"train_transform": transform, "copy_paste": copy_paste, "repeat_threshold": 0.9}
+
+
+def test_workers_and_a_resume_do_not_change_augmented_batches(build: Build) -> None:
+    alone = train_batches(build(**all_augmentations()), 2)
+    assert_equal(alone, train_batches(build(num_workers=2, **all_augmentations()), 2))
+    resumed = build(**all_augmentations()).train_dataloader()
+    resumed.sampler.set_epoch(1)
+    assert_equal(alone[len(alone) // 2 :], list(resumed))
+    assert any(len(target.labels) > 1 for batch in alone for target in batch.targets)
+
+
+def test_no_lesion_is_copied_out_of_a_validation_or_test_image(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    read_input = PreparedDataset.read_input
+
+    def watched(dataset: PreparedDataset, index: int) -> Any:
+        read.append(index)
+        return read_input(dataset, index)
+
+    monkeypatch.setattr(PreparedDataset, "read_input", watched)
+    for fold in range(5):
+        data = build(fold=fold, **all_augmentations())
+        read.clear()
+        train_batches(data, 3)
+        assert set(read) == set(data.indices["train"])
+        assert len(read) > 3 * 12
+        patients = {data.dataset.records[index].patient_id for index in read}
+        others = [*data.indices["validation"], *data.indices["test"]]
+        assert patients.isdisjoint(data.dataset.records[index].patient_id for index in others)
+
+
+def test_pasted_lesions_have_no_limit_of_pictures(build: Build) -> None:
+    assert build().training_versions is None
+    transform = all_augmentations()["train_transform"]
+    transform.scale_range, transform.brightness, transform.contrast = (1.0, 1.0), 0.0, 0.0
+    assert build(train_transform=transform).training_versions is None
+    transform.elastic = None
+    assert build(train_transform=transform).training_versions is None
+    transform.gamma = None
+    assert build(train_transform=transform).training_versions == 2
+    pasted = all_augmentations()["copy_paste"]
+    assert build(train_transform=transform, copy_paste=pasted).training_versions is None
+
+
 @pytest.mark.parametrize("folder", ["images", "panoptic"])
 @pytest.mark.parametrize("loader", ["train_dataloader", "test_dataloader"])
 def test_a_damaged_file_is_told_in_one_line_whoever_reads_it(
@@ -342,3 +415,8 @@ def test_collate_pads_to_the_largest_and_a_multiple(multiple: int, expected: tup
     for image, (height, width) in zip(batch.images, sizes, strict=True):
         assert int(image.sum()) == 3 * height * width
         assert image[:, :height, :width].all()
+
+
+def test_repeat_factors_and_shares_of_sources_exclude_each_other(build: Build) -> None:
+    with pytest.raises(UserError, match="sampling: repeat factors do not go with data=joint"):
+        build(source_sampling=SourceSampling(temperature=1.0, epoch_images=None), repeat_threshold=0.5)

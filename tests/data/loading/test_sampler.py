@@ -1,5 +1,6 @@
 """The order and the images' seeds depend on the seed and the epoch alone."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,26 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert epoch(30, 1, 0) != epoch(30, 2, 0)
     seeds = [seed for number in range(3) for _, seed in epoch(30, 1, number)]
     assert len(set(seeds)) == len(seeds)
+
+
+@given(length=st.integers(2, 30), others=st.integers(0, 9), world_size=st.integers(1, 3))
+def test_images_come_in_proportion_to_their_factors(length: int, others: int, world_size: int) -> None:
+    factors = np.ones(length)
+    factors[0] = 2.0
+    drawn: list[int] = []
+    for rank in range(world_size):
+        sampler = SeededSampler(
+            length=length, seed=1, rank=rank, world_size=world_size, others=others, share=0.3, factors=factors
+        )
+        own = [index for index, _ in sampler]
+        assert own == [index for index, _ in sampler]
+        assert len(own) == len(sampler)
+        drawn += own
+    expected = factors * length / factors.sum()
+    counts = np.bincount(drawn, minlength=length + others)
+    assert (counts[:length] >= np.floor(expected)).all()
+    assert counts[:length].sum() in range(length, length + world_size)
+    # The others are drawn as without factors.
+    plain = SeededSampler(length=length, seed=1, others=others, share=0.3)
+    if world_size == 1:
+        assert counts[length:].sum() == len(plain) - length

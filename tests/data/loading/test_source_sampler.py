@@ -61,6 +61,18 @@ def test_an_epoch(sizes: list[int], temperature: float, images: int | None, worl
         first += size
 
 
+def test_how_often_each_image_comes_is_what_epochs_show() -> None:
+    one = sampler({"a": 7, "b": 3}, 2.0, 13)
+    epochs = 200
+    shown: Counter[int] = Counter()
+    for epoch in range(epochs):
+        one.set_epoch(epoch)
+        shown.update(index for index, _ in one)
+    found = [shown[index] / epochs for index in range(10)]
+    assert found == pytest.approx(one.times_an_epoch(), abs=0.15)
+    assert sum(one.times_an_epoch()) == pytest.approx(13)
+
+
 def test_epochs_differ_and_are_repeatable() -> None:
     one, other = sampler({"a": 20, "b": 5}, 2.0), sampler({"a": 20, "b": 5}, 2.0)
     first = list(one)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.prepared.writing import write_entry, write_index
@@ -65,6 +66,34 @@ def test_large_ids_follow_the_coco_convention(tmp_path: Path) -> None:
     write_entry(tmp_path, record, np.zeros((4, 5), np.uint8), ids, [0] * 70_000, {})
     blue, green, red = cv2.imread(str(tmp_path / "panoptic" / "P1.png"))[1, 2].astype(int)
     assert red + 256 * green + 65536 * blue == 70_000
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("channels", "stored"), [(None, None), (2, [0, 1, 0]), (3, [0, 1, 2])], ids=["grey", "two", "colours"]
+)
+def test_an_image_has_one_two_or_three_channels(
+    channels: int | None, stored: list[int] | None, kind: type, tmp_path: Path
+) -> None:
+    """Read by another library than the one that wrote them; of 16 bits only grey is, whose upper 8 remain."""
+    shape = (4, 5) if channels is None else (4, 5, channels)
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape).astype(kind)
+    record = ImageRecord(0, "a.png", "P", 4, 5)
+    write_entry(tmp_path, record, pixels, np.zeros((4, 5), np.int32), [], {})
+    with Image.open(tmp_path / "images" / "a.png") as image:
+        assert image.mode in ({"L", "I;16"} if channels is None else {"RGB"})
+        found = np.asarray(image)
+    expected = pixels if stored is None else pixels[..., stored]
+    if channels is not None and kind is np.uint16:
+        expected = expected >> 8
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 1), (4, 5, 4), (4, 5, 3, 1), (5, 4, 3), (4,)])
+def test_other_channels_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    record = ImageRecord(0, "a.png", "P", 4, 5)
+    with pytest.raises(ValueError, match=r"channels|differ in size"):
+        write_entry(tmp_path, record, np.zeros(shape, np.uint8), np.zeros((4, 5), np.int32), [], {})
 
 
 def test_crowd_segments_are_void(tmp_path: Path) -> None:

@@ -12,13 +12,16 @@ import cv2
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from modise_lightning.data.loading.copy_paste import CopyPaste, Donors
 from modise_lightning.data.loading.loader import TellingCollate, TellingDataset, TellingLoader
 from modise_lightning.data.loading.normals import place_normals
+from modise_lightning.data.loading.repeat_factors import repeat_factors
 from modise_lightning.data.loading.sampler import SeededSampler
 from modise_lightning.data.loading.source_sampler import SourceSampler, SourceSampling
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
@@ -54,6 +57,8 @@ class PanopticDataModule(lightning.LightningDataModule):
         normals: Normals = "none",
         normal_share: Annotated[float, Field(gt=0, lt=1)] = 0.2,
         source_sampling: SourceSampling | None = None,
+        copy_paste: CopyPaste | None = None,
+        repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None,
     ) -> None:
         """Split the dataset.
 
@@ -75,6 +80,9 @@ class PanopticDataModule(lightning.LightningDataModule):
                 validation and test (``evaluation``), or ``all``. Checkpoints of before do not say: none.
             normal_share: Of the images of a training epoch, with ``all``.
             source_sampling: How much of a training epoch each source of the images has; None: they are one.
+            copy_paste: How lesions of training images are copied into others; None: not.
+            repeat_threshold: Share of training images below which a class is shown more often, as LVIS does
+                (``repeat_factors``); None: every image comes once an epoch.
 
         Raises:
             UserError: There is no such fold, a split has no images, normal ones are wanted and missing, or
@@ -98,8 +106,20 @@ class PanopticDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.normals = normals
         self.normal_share = normal_share
+        if source_sampling is not None and repeat_threshold is not None:
+            raise UserError(
+                "sampling: repeat factors do not go with data=joint, whose sources are drawn by "
+                "data.temperature. Leave one of them out."
+            )
         self.source_sampling = source_sampling
+        self.copy_paste = copy_paste
+        self.repeat_threshold = repeat_threshold
         self.indices = place_normals(dataset, self._split(fold, split), normals)
+
+    @property
+    def training_versions(self) -> int | None:
+        """How many different pictures training can see of one image; None if there is no limit."""
+        return None if self.copy_paste is not None else self.train_transform.versions
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that depend on the categories, the images and their division."""
@@ -180,14 +200,29 @@ class PanopticDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give shuffled, augmented training batches; incomplete ones are left out."""
-        dataset = _TrainImages(self.dataset, self.indices["train"], self.train_transform)
         sampler = self.training_sampler()
         if len(sampler) < self.batch_size:
             raise UserError(
                 f"data.module.batch_size is {self.batch_size}, but a process has only {len(sampler)} "
                 "training images."
             )
-        return self._loader(dataset, sampler, self.batch_size, drop_last=True)
+        return self._loader(self.training_images(), sampler, self.batch_size, drop_last=True)
+
+    def training_images(self) -> TrainImages:
+        """Give what training sees of each image, by (position, seed)."""
+        indices = self.indices["train"]
+        donors = None if self.copy_paste is None else Donors(self.dataset, indices, self.copy_paste)
+        return TrainImages(self.dataset, indices, self.train_transform, donors)
+
+    def _repeat_factors(self, number: int) -> NDArray[np.float64] | None:
+        if self.repeat_threshold is None:
+            return None
+        labels = [self.dataset.segment_labels(index) for index in self.indices["train"][:number]]
+        return repeat_factors(labels, self.repeat_threshold)
+
+    def times_an_epoch(self) -> list[float]:
+        """Say how often an epoch shows each training image on average."""
+        return self.training_sampler().times_an_epoch()
 
     def training_sampler(self) -> SeededSampler | SourceSampler:
         """Give the order of this process's training images, epoch by epoch."""
@@ -200,11 +235,13 @@ class PanopticDataModule(lightning.LightningDataModule):
                 **self._processes(),
             )
         normals = self.num_normals("train")
+        length = len(self.indices["train"]) - normals
         return SeededSampler(
-            length=len(self.indices["train"]) - normals,
+            length=length,
             seed=self.seed,
             others=normals,
             share=self.normal_share,
+            factors=self._repeat_factors(length),
             **self._processes(),
         )
 
@@ -254,23 +291,34 @@ def _use_one_thread(worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-class _TrainImages(Dataset[Sample]):
-    """Augmented images by (index, seed)."""
+class TrainImages(Dataset[Sample]):
+    """Augmented images by (position, seed)."""
 
-    def __init__(self, dataset: PreparedDataset, indices: Sequence[int], transform: TrainTransform) -> None:
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        indices: Sequence[int],
+        transform: TrainTransform,
+        donors: Donors | None,
+    ) -> None:
+        """Set what is read, and what is done to it."""
         self.dataset = dataset
         self.indices = indices
         self.transform = transform
+        self.donors = donors
 
     def __len__(self) -> int:
+        """Give the number of images."""
         return len(self.indices)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Give an image as a step sees it; the seed decides all that is random."""
         position, seed = key
         index = self.indices[position]
-        image, target, size = self.transform(
-            self.dataset.read_input(index), self.dataset.read_target(index), np.random.default_rng(seed)
-        )
+        example = self.dataset.read_input(index), self.dataset.read_target(index)
+        if self.donors is not None:
+            example = self.donors.give(index, example, seed)
+        image, target, size = self.transform(*example, np.random.default_rng(seed))
         return image, target, size, self.dataset.entries[index].record, None
 
 

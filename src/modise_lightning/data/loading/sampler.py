@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+from modise_lightning.data.loading.repeat_factors import draw_in_proportion
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
@@ -24,6 +27,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         world_size: int = 1,
         others: int = 0,
         share: float = 0.0,
+        factors: NDArray[np.float64] | None = None,
     ) -> None:
         """Set the order's seed and the process's share.
 
@@ -35,10 +39,13 @@ class SeededSampler(Sampler[tuple[int, int]]):
             others: Number of images behind them, of which an epoch has some.
             share: Part of an epoch's images, in [0, 1), that is drawn from the others: each once before any
                 of them comes again.
+            factors: Of each of the images but the others, how often it comes, relative to each other; None:
+                each once.
         """
         self.length = length
         self.others = others
         self.drawn = round(length * share / (1 - share)) if others else 0
+        self.factors = factors
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -52,14 +59,23 @@ class SeededSampler(Sampler[tuple[int, int]]):
         """Number of images that this process gets."""
         return -(-(self.length + self.drawn) // self.world_size)
 
+    def times_an_epoch(self) -> list[float]:
+        """Say how often an epoch shows each image on average, those of ``others`` at the end."""
+        factors = np.ones(self.length) if self.factors is None else self.factors
+        of_others = self.drawn / self.others if self.others else 0.0
+        return [*(factors * (self.length / factors.sum())).tolist(), *[of_others] * self.others]
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Give this process's images of the epoch."""
         generator = np.random.default_rng([self.seed, self.epoch])
         order = generator.permutation(self.length + self.drawn)
+        images = np.arange(self.length)
         if self.drawn:
             rounds = [generator.permutation(self.others) for _ in range(-(-self.drawn // self.others))]
-            others = self.length + np.concatenate(rounds)[: self.drawn]
-            order = np.concatenate([np.arange(self.length), others])[order]
+            images = np.concatenate([images, self.length + np.concatenate(rounds)[: self.drawn]])
+        if self.factors is not None:
+            images[: self.length] = draw_in_proportion(self.factors, generator)
+        order = images[order]
         order = np.resize(order, len(self) * self.world_size)
         seeds = generator.integers(0, 2**62, size=len(order))
         for index, seed in zip(

@@ -108,6 +108,13 @@ class SourceSampler(Sampler[tuple[int, int]]):
         """Number of images that this process gets."""
         return -(-sum(self.shares.values()) // self.world_size)
 
+    def times_an_epoch(self) -> list[float]:
+        """Say how often an epoch shows each image on average."""
+        times = np.zeros(sum(len(own) for own in self.positions.values()))
+        for name, own in self.positions.items():
+            times[own] = self.shares[name] / len(own)
+        return [float(each) for each in times]
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Give this process's images of the epoch."""
         generator = np.random.default_rng([self.seed, self.epoch])

@@ -13,6 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from modise_lightning.data.images.background import find_breast
+from modise_lightning.data.loading.elastic import ElasticDeformation
+from modise_lightning.data.loading.gamma import GammaChange
 from modise_lightning.errors import UserError
 from modise_lightning.structures import PanopticSegmentation, Region
 
@@ -33,6 +35,8 @@ class TrainTransform:
         trim_background: bool,
         padding_value: Annotated[float, Field(ge=0, le=1)],
         keep_emptied_segments: bool,
+        elastic: ElasticDeformation | None = None,
+        gamma: GammaChange | None = None,
     ) -> None:
         """Set the ranges.
 
@@ -46,6 +50,8 @@ class TrainTransform:
             padding_value: Brightness of what a crop has outside of the image, in [0, 1].
             keep_emptied_segments: Whether segments stay of which the crop left no pixel; a query is still
                 matched with each, and learns that its mask is empty.
+            elastic: Bends what the crop shows; None: it stays.
+            gamma: Changes its grey curve; None: it stays.
 
         Raises:
             UserError: A value is out of its range.
@@ -73,6 +79,8 @@ class TrainTransform:
         self.trim_background = trim_background
         self.padding_value = padding_value
         self.keep_emptied_segments = keep_emptied_segments
+        self.elastic = elastic
+        self.gamma = gamma
 
     @property
     def versions(self) -> int | None:
@@ -80,6 +88,8 @@ class TrainTransform:
         # At a scale of at most 1 the crop is the whole image, so its place is fixed too.
         fixed_geometry = self.scale_range[0] == self.scale_range[1] <= 1
         if not fixed_geometry or self.brightness > 0 or self.contrast > 0:
+            return None
+        if self.elastic is not None or self.gamma is not None:
             return None
         return 2 if 0 < self.flip_probability < 1 else 1
 
@@ -111,6 +121,10 @@ class TrainTransform:
         ids = ids[top : top + self.crop_size, left : left + self.crop_size]
         if generator.random() < self.flip_probability:
             image, ids = image[:, ::-1], ids[:, ::-1]
+        if self.elastic is not None:
+            image, ids = self.elastic(np.ascontiguousarray(image), ids, generator)
+        if self.gamma is not None:
+            image = self.gamma(image, generator)
         mean = image.mean()
         gain = 1 + self.contrast * generator.uniform(-1, 1)
         offset = self.brightness * generator.uniform(-1, 1)

@@ -56,7 +56,11 @@ class PreparedDataset:
 
     @classmethod
     def open(
-        cls, root: Path, categories: Sequence[Category], unlabelled_is_void: bool = False
+        cls,
+        root: Path,
+        categories: Sequence[Category],
+        unlabelled_is_void: bool = False,
+        channels: Literal["grey", "rgb"] = "grey",
     ) -> PreparedDataset:
         """Read and check the index of a dataset.
 
@@ -64,6 +68,7 @@ class PreparedDataset:
             root: The dataset's folder.
             categories: Configured categories; their names must be those of the dataset.
             unlabelled_is_void: Whether pixels of no segment are void (COCO) or background.
+            channels: What the network sees of an image: its grey values, or its colours.
 
         Raises:
             UserError: Not a prepared dataset, or one that contradicts itself; names file and key.
@@ -78,6 +83,7 @@ class PreparedDataset:
             categories=tuple(categories),
             images=images,
             unlabelled_is_void=unlabelled_is_void,
+            channels=channels,
         )
 
     @cached_property
@@ -212,14 +218,28 @@ class PreparedDataset:
             )
 
 
-def open_prepared(*, root: str, categories: Sequence[Mapping[str, Any]]) -> PreparedDataset:
+def open_prepared(
+    *,
+    root: str,
+    categories: Sequence[Mapping[str, Any]],
+    channels: Literal["grey", "rgb"] | None = None,
+) -> PreparedDataset:
     """Open a dataset that ``prepare`` made, with the configured categories.
 
     Args:
         root: The dataset's folder.
         categories: As configured; see ``categories_from_config``.
+        channels: What the network sees: ``rgb`` for images that were prepared in three channels; None: grey.
 
     Raises:
-        UserError: The dataset is missing, contradicts itself, or has other categories.
+        UserError: The dataset is missing, contradicts itself, or has other categories or channels.
     """
-    return PreparedDataset.open(Path(root), categories_from_config(categories))
+    wanted = channels or "grey"
+    dataset = PreparedDataset.open(Path(root), categories_from_config(categories), channels=wanted)
+    stored = dataset.info.get("channels", "grey")
+    if stored != wanted:
+        raise UserError(
+            f"data.root: '{root}' has {stored} images, but {wanted} ones are wanted. Give the settings that "
+            "it was prepared with (data.modality=pair makes rgb ones), or another folder."
+        )
+    return dataset

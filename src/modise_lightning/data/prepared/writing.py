@@ -1,6 +1,7 @@
 """Writes prepared datasets: the COCO panoptic layout with folds.
 
-``images/*.png`` (8 or 16 bit grey), ``panoptic/*.png`` (COCO id maps), ``panoptic.json`` and ``folds.json``.
+``images/*.png`` (8 or 16 bit, grey or in three channels), ``panoptic/*.png`` (COCO id maps),
+``panoptic.json`` and ``folds.json``.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def write_entry(
     Args:
         root: The dataset's folder.
         record: ``file_name`` is a PNG's name without folders.
-        pixels: (H, W) uint8 or uint16.
+        pixels: (H, W) uint8 or uint16; (H, W, 3) in colours; or (H, W, 2) of two images that lie on each
+            other, the first stored as red and blue and the second as green, since no PNG has two channels.
         segment_ids: (H, W); 0 where there is no segment, 1..N elsewhere.
         labels: Category index of segments 1..N; one without a pixel is left out.
         attributes: Plain values that go into the index.
@@ -99,8 +101,10 @@ def write_entry(
     name = record.file_name
     if Path(name).name != name or "\\" in name or not name.endswith(".png"):
         raise ValueError(f"'{name}' is not the name of a PNG file.")
-    if pixels.shape != segment_ids.shape or pixels.shape != (record.height, record.width):
+    if pixels.shape[:2] != segment_ids.shape or segment_ids.shape != (record.height, record.width):
         raise ValueError(f"{name}: image {pixels.shape}, map {segment_ids.shape}, record differ in size.")
+    if pixels.ndim != 2 and pixels.shape[2:] not in ((2,), (3,)):
+        raise ValueError(f"{name}: pixels of the shape {pixels.shape}, expected one, two or three channels.")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{name}: pixels are {pixels.dtype}, expected uint8 or uint16.")
     if not np.issubdtype(segment_ids.dtype, np.integer):
@@ -127,7 +131,9 @@ def write_entry(
         if len(labels) >> shift:  # seldom more than one channel, and a mammogram is large
             np.bitwise_and(segment_ids >> shift, 255, out=id_map[..., channel], casting="unsafe")
     _write_png(root / PANOPTIC_FOLDER / record.file_name, id_map)
-    _write_png(root / IMAGE_FOLDER / record.file_name, pixels)
+    # OpenCV writes the channels as B, G, R.
+    stored = pixels if pixels.ndim == 2 else pixels[..., [0, 1, 0] if pixels.shape[2] == 2 else [2, 1, 0]]
+    _write_png(root / IMAGE_FOLDER / record.file_name, stored)
     return PreparedEntry(record=record, segments=tuple(segments), attributes=dict(attributes))
 
 
@@ -228,7 +234,7 @@ def _check_index(
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
-    succeeded, data = cv2.imencode(".png", pixels, _PNG_OPTIONS)
+    succeeded, data = cv2.imencode(".png", np.ascontiguousarray(pixels), _PNG_OPTIONS)
     if not succeeded:
         raise ValueError(f"{path}: the image cannot be encoded.")
     write_bytes_atomically(path, data.tobytes())

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from modise_lightning.data.images.film import film_window
 from modise_lightning.data.images.pixel_spacing import SPACING_TAGS
-from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.painted_image import PaintedOutline, Told, write_painted_image
 from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
 from modise_lightning.data.preparation.source_image import SourceImage, read_source_image
-from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.cbis_ddsm.masks import FittedMask, read_mask
 from modise_lightning.data.sources.cbis_ddsm.selection import LabelledAbnormality, SelectedImage
 from modise_lightning.errors import UserError
@@ -118,7 +118,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
                 f"{_where(selected, each)}: its mask of {mask.size[0]} x {mask.size[1]} pixels is resized to "
                 f"the mammogram's {source.shown.shape[0]} x {source.shown.shape[1]}."
             )
-    return _write(task, source, key, labelled, masks, (problems, notes, counts))
+    return _write(task, source, key, labelled, masks, Told(problems, notes, counts))
 
 
 def _read_masks(
@@ -141,32 +141,26 @@ def _write(
     key: str,
     labelled: list[LabelledAbnormality],
     masks: list[FittedMask],
-    told: tuple[list[str], list[str], Counter[str]],
+    told: Told,
 ) -> FinishedImage | str:
     """Paint the masks and write both PNGs."""
     image, (height, width) = task.image.image, source.shown.shape
-    problems, notes, counts = told
     box_pixels = sum(mask.mask.mask.size for mask in masks)
     refused = why_too_many(len(masks), box_pixels, height, width)
     if refused is not None:
         return f"{image.name}: left out: {refused}."
     painting = paint_regions([mask.mask for mask in masks], height, width, task.minimum_visible_fraction)
-    notes += [
-        f"{_where(task.image, labelled[index])}: left out: smaller masks cover all but "
-        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
-        for index in painting.dropped
-    ]
-    hidden = [
-        {"row": each.abnormality.row, "pixels": pixels, "left": left}
-        for each, pixels, left in zip(labelled, painting.areas, painting.visible, strict=True)
-        if left < pixels
+    outlines = [
+        PaintedOutline(
+            each.abnormality.row, each.label, f"{_where(task.image, each)}: left out: smaller masks"
+        )
+        for each in labelled
     ]
     record = ImageRecord(image.number, task.file_name, image.patient, height, width)
     attributes: dict[str, str | int | float] = {**attributes_of(task.image), **source.spacing}
-    labels = [labelled[index].label for index in painting.kept]
-    entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
-    sizes = png_sizes(task.root, task.file_name)
-    return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
+    return write_painted_image(
+        task.root, key, record, source.to_integers(), painting, outlines, attributes, told
+    )
 
 
 class _Film:

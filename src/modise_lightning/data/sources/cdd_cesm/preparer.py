@@ -10,6 +10,7 @@ from modise_lightning.data.preparation.journal import FinishedImage
 from modise_lightning.data.preparation.preparer import DownloadPreparer, Source, Tables
 from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.data.sources.cdd_cesm.image import ImageTask, convert_image
+from modise_lightning.data.sources.cdd_cesm.pairs import Outlines, pair_images
 from modise_lightning.data.sources.cdd_cesm.selection import (
     NAMES,
     PUBLISHED_IMAGES,
@@ -26,6 +27,7 @@ from modise_lightning.data.sources.cdd_cesm.tables import (
     read_regions,
     read_sheet,
 )
+from modise_lightning.errors import UserError
 
 _BOTH_MODALITIES: tuple[Modality, ...] = ("low_energy", "subtracted")
 
@@ -41,7 +43,9 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
     Attributes:
         labels: What an image's category is: its pathology (``benign``, ``malignant``), or the kind of finding
             that the sheet names.
-        modality: Which images: low-energy (DM), subtracted (CM), or both.
+        modality: Which images: low-energy (DM), subtracted (CM), both, or both of a view as one (``pair``).
+        outlines: Whose outline a lesion of a pair has that both of its images outline.
+        minimum_pair_iou: Least intersection over union, in (0, 1], of two outlines of one lesion of a pair.
         normals: Whether images that the sheet calls normal are prepared too: with anything but ``none``.
     """
 
@@ -63,18 +67,32 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
     known_names = NAMES
 
     labels: Labels
-    modality: Literal["low_energy", "subtracted", "both"]
+    modality: Literal["low_energy", "subtracted", "both", "pair"]
     normals: Normals
+    outlines: Outlines = "union"
+    minimum_pair_iou: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check the arguments; nothing is read or written yet.
+
+        Raises:
+            UserError: Names the value that is out of its range.
+        """
+        super().__post_init__()
+        if not 0 < self.minimum_pair_iou <= 1:
+            raise UserError(f"data.preparer.minimum_pair_iou: {self.minimum_pair_iou} is not in (0, 1].")
 
     def select(self) -> Selection:
         """Join the sheet, the regions and the files."""
         files = find_files(self.raw)
         sheet, sheet_problems = read_sheet(files.sheet)
         regions, region_problems = read_regions(files.regions)
-        modalities = _BOTH_MODALITIES if self.modality == "both" else (self.modality,)
+        modalities = (self.modality,) if self.modality in _BOTH_MODALITIES else _BOTH_MODALITIES
         selection = select_images(
             files.images, sheet, regions, self.labels, self.names, modalities, self.normals != "none"
         )
+        if self.modality == "pair":
+            selection = pair_images(selection, files.images, self.names)
         notes = [f"{label}: {path}" for label, path in (("sheet", files.sheet), ("regions", files.regions))]
         found = (len(files.images), sum(map(len, regions.values())))
         if found != (PUBLISHED_IMAGES, PUBLISHED_REGIONS):
@@ -96,7 +114,14 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
     def task(self, image: SelectedImage) -> ImageTask:
         """Give what a worker needs."""
         label = None if image.category is None else self.names.index(image.category)
-        return ImageTask(self.folder, image, label, self.minimum_visible_fraction)
+        return ImageTask(
+            self.folder,
+            image,
+            label,
+            self.minimum_visible_fraction,
+            self.outlines,
+            self.minimum_pair_iou,
+        )
 
     @property
     def convert(self) -> Callable[[ImageTask], FinishedImage | str]:
@@ -105,7 +130,8 @@ class CddCesmPreparer(DownloadPreparer[Selection, ImageTask]):
 
     def info(self) -> dict[str, str]:
         """Say which modality was chosen."""
-        return {"modality": self.modality}
+        pair = {"channels": "rgb", "outlines": self.outlines} if self.modality == "pair" else {}
+        return {"modality": self.modality, **pair}
 
     def tables(self, selection: Selection, images: Sequence[FinishedImage] | None) -> Tables:
         """Give the kinds of finding that the sheet names together."""

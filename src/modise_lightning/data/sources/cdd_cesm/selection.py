@@ -23,6 +23,19 @@ NAMES: dict[Labels, tuple[str, ...]] = {"pathology": ("benign", "malignant"), "f
 
 
 @dataclass(frozen=True)
+class Partner:
+    """The subtracted image of a pair.
+
+    Attributes:
+        path: Its file.
+        regions: The usable regions that are outlined in it.
+    """
+
+    path: Path
+    regions: tuple[ViaRegion, ...]
+
+
+@dataclass(frozen=True)
 class SelectedImage:
     """An image to prepare.
 
@@ -33,6 +46,7 @@ class SelectedImage:
         category: The class of the image and so of each region, as the paper has it; None if it is normal.
         regions: The usable regions; none if it is normal.
         attributes: What goes into the index beside it.
+        partner: Of a low-energy image that is prepared with its subtracted one; None for a single image.
     """
 
     name: ImageName
@@ -41,6 +55,7 @@ class SelectedImage:
     category: str | None
     regions: tuple[ViaRegion, ...]
     attributes: dict[str, str | int]
+    partner: Partner | None = None
 
 
 @dataclass(frozen=True)

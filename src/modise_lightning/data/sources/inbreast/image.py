@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modise_lightning.data.images.pixel_spacing import SPACING_TAGS
-from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.painted_image import PaintedOutline, Told, write_painted_image
 from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
 from modise_lightning.data.preparation.source_image import read_source_image
 from modise_lightning.data.preparation.via_shapes import CroppedMask, bounds, rasterize
-from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.inbreast.selection import LabelledRegion, SelectedImage
 from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
@@ -105,18 +105,15 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
     if not regions:
         return f"{name}: left out, since none of its outlines can be used. {' '.join(problems)}".rstrip()
     painting = paint_regions(masks, height, width, task.minimum_visible_fraction)
-    notes += [
-        f"{image.number}: region {regions[index].number} is left out: smaller ones cover all but "
-        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
-        for index in painting.dropped
-    ]
-    hidden = [
-        {"row": region.number, "pixels": pixels, "left": left}
-        for region, pixels, left in zip(regions, painting.areas, painting.visible, strict=True)
-        if left < pixels
+    outlines = [
+        PaintedOutline(
+            region.number,
+            region.label,
+            f"{image.number}: region {region.number} is left out: smaller ones",
+        )
+        for region in regions
     ]
     record = ImageRecord(image.number, task.file_name, image.patient, height, width)
-    labels = [regions[index].label for index in painting.kept]
     attributes: dict[str, str | int | float] = {
         "laterality": image.laterality,
         "view": image.view,
@@ -124,9 +121,10 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         **({"density": image.density} if image.density else {}),
         **source.spacing,
     }
-    entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
-    sizes = png_sizes(task.root, task.file_name)
-    return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
+    told = Told(problems, notes, counts)
+    return write_painted_image(
+        task.root, key, record, source.to_integers(), painting, outlines, attributes, told
+    )
 
 
 def _is_misplaced(region: LabelledRegion, height: int, width: int) -> bool:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modise_lightning.data.images.pixel_spacing import SPACING_TAGS
-from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.painted_image import PaintedOutline, Told, write_painted_image
 from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
 from modise_lightning.data.preparation.source_image import SourceImage, read_source_image
 from modise_lightning.data.preparation.via_shapes import CroppedMask, rasterize
-from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.tompei_cmmd.selection import SelectedImage
 from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
@@ -141,15 +141,13 @@ def _write(
         else:
             problems.append(f"{image.name}: lesion {outline.number} encloses no pixel; left out.")
     painting = paint_regions(filled, height, width, task.minimum_visible_fraction)
-    notes += [
-        f"{image.name}: lesion {outlines[index].number} is left out: smaller ones cover all but "
-        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
-        for index in painting.dropped
-    ]
-    hidden = [
-        {"row": outline.number, "pixels": pixels, "left": left}
-        for outline, pixels, left in zip(outlines, painting.areas, painting.visible, strict=True)
-        if left < pixels
+    painted = [
+        PaintedOutline(
+            outline.number,
+            outline.label,
+            f"{image.name}: lesion {outline.number} is left out: smaller ones",
+        )
+        for outline in outlines
     ]
     record = ImageRecord(selected.number, task.file_name, image.patient, height, width)
     breast = selected.breast
@@ -161,7 +159,7 @@ def _write(
         **({"birads": breast.birads} if breast.birads else {}),
         **source.spacing,
     }
-    labels = [outlines[index].label for index in painting.kept]
-    entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
-    sizes = png_sizes(task.root, task.file_name)
-    return FinishedImage(key, entry, sizes, hidden, problems, notes)
+    told = Told(problems, notes)
+    return write_painted_image(
+        task.root, key, record, source.to_integers(), painting, painted, attributes, told
+    )

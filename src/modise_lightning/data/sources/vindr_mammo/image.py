@@ -10,10 +10,10 @@ from pathlib import Path
 
 from modise_lightning.data.images.pixel_spacing import SPACING_TAGS
 from modise_lightning.data.preparation.box_to_mask import Box, BoxToMask
-from modise_lightning.data.preparation.journal import FinishedImage, png_sizes
+from modise_lightning.data.preparation.journal import FinishedImage
+from modise_lightning.data.preparation.painted_image import PaintedOutline, Told, write_painted_image
 from modise_lightning.data.preparation.region_painting import paint_regions, why_too_many
 from modise_lightning.data.preparation.source_image import read_source_image
-from modise_lightning.data.prepared.writing import write_entry
 from modise_lightning.data.sources.vindr_mammo.selection import SelectedImage
 from modise_lightning.regular_files import check_regular
 from modise_lightning.structures import ImageRecord
@@ -125,25 +125,21 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         return f"{name}: left out, since none of its boxes can be used. {' '.join(problems)}"
     painting = paint_regions(masks, *image.size, task.minimum_visible_fraction)
     notes = [f"{name}: {text}" for text in source.warnings]
-    notes += [
-        f"{image.image_id}: the segment of row {boxes[index].row} is left out: smaller ones cover all but "
-        f"{painting.visible[index]} of its {painting.areas[index]} pixels."
-        for index in painting.dropped
-    ]
-    hidden = [
-        {"row": box.row, "pixels": pixels, "left": left}
-        for box, pixels, left in zip(boxes, painting.areas, painting.visible, strict=True)
-        if left < pixels
+    outlines = [
+        PaintedOutline(
+            box.row, box.label, f"{image.image_id}: the segment of row {box.row} is left out: smaller ones"
+        )
+        for box in boxes
     ]
     # The table's rows below its header are the numbers.
     record = ImageRecord(image.row - 1, task.file_name, image.study_id, *image.size)
-    labels = [boxes[index].label for index in painting.kept]
     attributes: dict[str, str | int | float] = {**image.attributes, **source.spacing}
     if not task.image.boxes:
         attributes["normal"] = 1
-    entry = write_entry(task.root, record, source.to_integers(), painting.segment_ids, labels, attributes)
-    sizes = png_sizes(task.root, task.file_name)
-    return FinishedImage(key, entry, sizes, hidden, problems, notes, dict(counts))
+    told = Told(problems, notes, counts)
+    return write_painted_image(
+        task.root, key, record, source.to_integers(), painting, outlines, attributes, told
+    )
 
 
 def _extent(box: Box) -> str:
