@@ -23,9 +23,8 @@ from modise_lightning.errors import UserError
         (
             "14",
             "via sheet vindr cbis inbreast tompei prepared-index prepared-folds coco journal categories "
-            "via sheet vindr cbis inbreast tompei prepared-index prepared-folds coco journal categories "
-            "results records run- feature safetensors pickled weights-config vocabulary overrides "
-            "published-pickle published-config",
+            "results records run- feature safetensors pickled weights-config vocabulary tuned-settings "
+            "overrides published-pickle published-config",
         ),
         ("6", "png jpeg tiff dicom prepared-id-map prepared-image checkpoint stored-config package"),
     ],

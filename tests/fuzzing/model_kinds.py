@@ -22,7 +22,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fuzzing.byte_mutations import mutate_bytes
-from fuzzing.kinds import InsaneResultError, Kind, RefusedError
+from fuzzing.kinds import InsaneResultError, Kind, RefusedError, check_finite
 from fuzzing.table_mutations import mutate_zip
 from fuzzing.tree_mutations import FOREIGN, MARKER, mutate_json, mutate_tree, mutate_yaml
 from modise_lightning.configuration.assembly import build_module, build_segmenter
@@ -31,6 +31,8 @@ from modise_lightning.configuration.config_check import check_config
 from modise_lightning.configuration.model_description import describe_model
 from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.configuration.vocabulary import read_vocabulary
+from modise_lightning.inference.tuned_settings import read_tuned
+from modise_lightning.inference.views import ViewSettings
 from modise_lightning.packages.package import Evaluation, FrozenPart, write_package
 from modise_lightning.pretrained.clip import _read_json
 from modise_lightning.pretrained.weights import fingerprint, read_state_dict
@@ -88,6 +90,11 @@ _CLASSES = b"""categories:
 """
 
 
+_TUNED = b"""inference: {score_threshold: 0.3, overlap_threshold: 0.8, mask_threshold: 0.5, max_instances: 50}
+views: {flips: [none, horizontal], scales: [1.0, 1.25]}
+"""
+
+
 class _Command:
     """Pickles as a call."""
 
@@ -130,8 +137,18 @@ def model_kinds() -> list[Kind]:
         ),
         Kind("weights-config", "config.json", _clip_config, [clip.encode()], [mutate_json]),
         Kind("vocabulary", "classes.yaml", _read_classes, [_CLASSES], [mutate_yaml, mutate_bytes]),
+        Kind("tuned-settings", "settings.yaml", _read_tuned, [_TUNED], [mutate_yaml, mutate_bytes]),
         Kind("overrides", "overrides.txt", _compose, [overrides.encode()], [_mutate_overrides]),
     ]
+
+
+def _read_tuned(folder: Path) -> None:
+    tuned, _ = read_tuned(str(folder / "settings.yaml"))
+    thresholds = tuned.with_overrides({}).get("inference", {})
+    check_finite(
+        [value for name, value in thresholds.items() if name.endswith("threshold")], 0, 1, "settings"
+    )
+    tuned.choose_views(ViewSettings(["none"], [1.0]))
 
 
 def _read_classes(folder: Path) -> None:

@@ -37,7 +37,7 @@ def run_kinds(folder: Path) -> list[Kind]:
     write_runs(folder)
     names = (
         "results.json",
-        *(f"records/trained/{table}.csv" for table in ("images", "instances", "overlaps")),
+        *(f"records/trained/{table}.csv" for table in ("images", "instances", "overlaps", "class_pixels")),
     )
     content = {name: (folder / "run0" / name).read_bytes() for name in names}
     hydra = {name: (folder / "crashed/.hydra" / name).read_bytes() for name in ("config.yaml", "hydra.yaml")}
