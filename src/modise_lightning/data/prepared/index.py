@@ -26,7 +26,6 @@ from modise_lightning.data.prepared.writing import (
     PreparedSegment,
 )
 from modise_lightning.errors import UserError
-from modise_lightning.regular_files import is_file
 from modise_lightning.structures import Category, ImageRecord
 
 
@@ -121,7 +120,7 @@ def join_images(
         if annotation is None:
             raise UserError(f"data: '{path}' has no annotation of image {image.file_name}.")
         for file in (image_folder / image.file_name, id_map_folder / annotation.file_name):
-            if not is_file(file):
+            if not file.is_file():
                 raise UserError(f"data: '{file}' is missing. Prepare or download the dataset again.")
         entry, crowd_labels = _entry(path, image, annotation, labels)
         fold = folds[image.file_name]
