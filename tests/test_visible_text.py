@@ -18,7 +18,7 @@ from forked import forked
 from modise_lightning import console
 from modise_lightning.console import Console, make_messages_visible
 from modise_lightning.csv_cells import guard_cell, unguard_cell
-from modise_lightning.regular_files import check_regular, is_file
+from modise_lightning.regular_files import check_regular, is_file, is_there
 from modise_lightning.visible_text import visible
 
 EVIL = {
@@ -134,6 +134,7 @@ def test_a_path_that_none_can_have_is_no_file(name: str, tmp_path: Path) -> None
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     assert not is_file(tmp_path / name)
+    assert is_there(tmp_path / name) == (name == "folder")
     assert is_file(tmp_path / "file")
 
 

@@ -24,8 +24,17 @@ def is_file(path: Path) -> bool:
     Raises:
         OSError: The folder cannot be looked into.
     """
+    return is_there(path) and path.is_file()
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a file or folder is there, also of a path that none can have.
+
+    Raises:
+        OSError: The folder cannot be looked into.
+    """
     try:
-        return path.is_file()
+        return path.exists()
     except OSError as error:
         if error.errno in _NO_NAME:
             return False

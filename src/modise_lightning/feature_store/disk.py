@@ -42,7 +42,7 @@ class DiskFeatureStore(FeatureStore):
             UserError: The folder cannot be written to.
         """
         super().__init__(max_gigabytes=max_gigabytes, precision=precision)
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(os.path.expanduser(folder))  # unlike pathlib's, leaves ~nobody as it is
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from modise_lightning.errors import UserError
-from modise_lightning.regular_files import check_regular
+from modise_lightning.regular_files import check_regular, is_there
 
 # The weights of a part that is trained as a whole, when a checkpoint brings them.
 IN_CHECKPOINT = "checkpoint"
@@ -48,8 +49,8 @@ def locate(
         return None
     if weights == "hub":
         return _locate_on_hub(part, repository, patterns)
-    path = Path(weights).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(weights))  # unlike pathlib's, leaves ~nobody as it is
+    if not is_there(path):
         raise UserError(
             f"{part}: no file or folder '{path}' ({part}.weights). Give the local copy of '{repository}', "
             f"or {part}.weights=hub to download it, or {part}.weights=random to run without it."

@@ -55,8 +55,8 @@ def matched_lesions(
             np.add.at(lesions[position], own, 1)
         rows += zip(
             [image_id] * len(labels),
-            each.prediction["index"].to_numpy()[predicted].tolist(),
-            each.truth["index"].to_numpy()[true].tolist(),
+            each.prediction.index[predicted].tolist(),
+            each.truth.index[true].tolist(),
             labels.tolist(),
             pairs.iou.numpy()[chosen].tolist(),
             strict=True,

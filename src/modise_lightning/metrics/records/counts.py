@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,18 +18,39 @@ from modise_lightning.metrics.segments.pairs import SegmentOverlaps, SegmentPair
 
 
 @dataclass(frozen=True)
+class RecordedSegments:
+    """N rows of ``EvaluationRecords.instances``, which explains each: segments of one image.
+
+    Attributes:
+        index: (N,).
+        category: (N,) names.
+        label: (N,) class index of the category.
+        score: (N,).
+        area: (N,) pixels.
+        void_area: (N,) pixels.
+    """
+
+    index: NDArray[np.int64]
+    category: NDArray[np.object_]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    area: NDArray[np.int64]
+    void_area: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class RecordedPairs:
     """The segments of one image, and which of them overlap.
 
     Attributes:
-        pairs: The overlapping pairs of the same class; their indices are rows of the tables.
-        prediction: N rows of ``EvaluationRecords.instances``, the panoptic segments.
-        truth: M rows, the true ones.
+        pairs: The overlapping pairs of the same class; their indices are positions in what follows.
+        prediction: The N panoptic segments.
+        truth: The M true ones.
     """
 
     pairs: SegmentPairs
-    prediction: pd.DataFrame
-    truth: pd.DataFrame
+    prediction: RecordedSegments
+    truth: RecordedSegments
 
 
 def count_recorded_images(
@@ -83,45 +105,72 @@ def pair_recorded_images(
     Raises:
         UserError: The records hold another category.
     """
-    label_of_name = {name: label for label, name in enumerate(category_names)}
-    truths = _by_image(instances[instances["source"] == "truth"])
-    predictions = _by_image(instances[instances["source"] == "panoptic"])
-    pairs = _by_image(overlaps[overlaps["source"] == "panoptic"])
-    nothing, no_pair = instances.iloc[:0], overlaps.iloc[:0]
+    truths = _ByImage(_segment_columns(instances[instances["source"] == "truth"], category_names))
+    predictions = _ByImage(_segment_columns(instances[instances["source"] == "panoptic"], category_names))
+    pairs = _ByImage(_columns(overlaps[overlaps["source"] == "panoptic"], _PAIR))
     for image_id in image_ids:
-        truth, prediction = truths.get(image_id, nothing), predictions.get(image_id, nothing)
-        pair = pairs.get(image_id, no_pair)
+        truth = RecordedSegments(**truths.of(image_id))
+        prediction, pair = RecordedSegments(**predictions.of(image_id)), pairs.of(image_id)
         segment_overlaps = SegmentOverlaps(
-            iou=_tensor(pair["iou"]),
+            iou=torch.from_numpy(pair["iou"]),
             # Segments without pixels have no row, so that indices have gaps; positions have none.
-            prediction=_positions(prediction["index"], pair["predicted_index"]),
-            truth=_positions(truth["index"], pair["true_index"]),
-            area=_tensor(prediction["area"]),
-            void_area=_tensor(prediction["void_area"]),
-            truth_area=_tensor(truth["area"]),
+            prediction=_positions(prediction.index, pair["predicted_index"]),
+            truth=_positions(truth.index, pair["true_index"]),
+            area=torch.from_numpy(prediction.area),
+            void_area=torch.from_numpy(prediction.void_area),
+            truth_area=torch.from_numpy(truth.area),
         )
-        labels = [_labels(frame["category"], label_of_name) for frame in (prediction, truth)]
+        labels = [torch.from_numpy(each.label) for each in (prediction, truth)]
         yield RecordedPairs(segment_overlaps.of_one_class(*labels), prediction, truth)
 
 
-def _by_image(frame: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    return {int(rows["image_id"].iloc[0]): rows for _, rows in frame.groupby("image_id")}
+_PAIR = {"predicted_index": np.int64, "true_index": np.int64, "iou": np.float64}
+_SEGMENT = {
+    "index": np.int64,
+    "category": np.object_,
+    "score": np.float64,
+    "area": np.int64,
+    "void_area": np.int64,
+}
 
 
-def _tensor(column: pd.Series) -> torch.Tensor:
-    return torch.from_numpy(np.array(column))
+class _ByImage:
+    """The rows of each image as arrays: making a table of each would take far longer than its use."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Sort columns by their ``image_id``, which is left out of what is given."""
+        order = np.argsort(columns["image_id"], kind="stable")
+        self._ids = columns["image_id"][order]
+        self._columns = {name: column[order] for name, column in columns.items() if name != "image_id"}
+
+    def of(self, image_id: int) -> dict[str, NDArray[Any]]:
+        """Give the columns of one image, in their order."""
+        first, last = np.searchsorted(self._ids, [image_id, image_id + 1])
+        return {name: column[first:last] for name, column in self._columns.items()}
 
 
-def _labels(column: pd.Series, label_of_name: Mapping[str, int]) -> torch.Tensor:
-    unknown = set(column) - set(label_of_name)
+def _columns(frame: pd.DataFrame, types: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    named = {"image_id": np.int64, **types}
+    return {name: np.array(frame[name], dtype=kind) for name, kind in named.items()}
+
+
+def _segment_columns(frame: pd.DataFrame, category_names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Give the columns of segments, and their labels.
+
+    Raises:
+        UserError: The records hold another category.
+    """
+    columns = _columns(frame, _SEGMENT)
+    label_of_name = {name: label for label, name in enumerate(category_names)}
+    unknown = set(columns["category"]) - set(label_of_name)
     if unknown:
         raise UserError(
             f"the records hold the category '{min(unknown)}', which is none of {list(label_of_name)}; "
             "they are of another evaluation."
         )
-    return torch.tensor([label_of_name[name] for name in column], dtype=torch.int64)
+    labels = [label_of_name[name] for name in columns["category"]]
+    return {**columns, "label": np.array(labels, dtype=np.int64)}
 
 
-def _positions(known: pd.Series, wanted: pd.Series) -> torch.Tensor:
-    order: NDArray[np.int64] = np.asarray(known, dtype=np.int64)
-    return torch.from_numpy(np.searchsorted(order, np.asarray(wanted, dtype=np.int64)))
+def _positions(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(np.searchsorted(known, wanted))

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
 from torch import Tensor
 
-from modise_lightning.metrics.records.counts import pair_recorded_images
+from modise_lightning.metrics.records.counts import RecordedSegments, pair_recorded_images
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.metrics.segments.matching import Matching, match
 
@@ -123,12 +122,14 @@ def image_outcomes(
     return outcomes
 
 
-def _segments(rows: pd.DataFrame, matched: Tensor, iou: Tensor, counts: Tensor) -> tuple[SegmentOutcome, ...]:
+def _segments(
+    segments: RecordedSegments, matched: Tensor, iou: Tensor, counts: Tensor
+) -> tuple[SegmentOutcome, ...]:
     # Under the matching of panopticapi a segment can have several matches: its largest IoU is shown.
     best: dict[int, float] = {}
     for position, value in zip(matched.tolist(), iou.tolist(), strict=True):
         best[position] = max(value, best.get(position, 0.0))
-    columns = zip(rows["index"], rows["category"], rows["score"], rows["area"], strict=True)
+    columns = zip(segments.index, segments.category, segments.score, segments.area, strict=True)
     return tuple(
         SegmentOutcome(
             index=int(index),
