@@ -21,7 +21,7 @@ from modise_lightning.callbacks.pictures import PredictionPictures
 from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
 from modise_lightning.configuration.assembly import build_data, build_module, build_segmenter
 from modise_lightning.data.images.background import find_breast
-from modise_lightning.data.loading.datamodule import collate
+from modise_lightning.data.loading.batches import collate
 from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.reporting.comparison import ComparisonRow

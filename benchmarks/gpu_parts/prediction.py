@@ -21,7 +21,7 @@ from gpu_parts.models import CLASSES, DiffusionWeights, build_backbone, build_se
 from gpu_parts.record import Part
 from modise_lightning.configuration.command_line import instantiate
 from modise_lightning.data.images.reading import read_image_file
-from modise_lightning.data.loading.datamodule import pad_to_multiple
+from modise_lightning.data.loading.batches import pad_to_multiple
 from modise_lightning.inference.placement import place_prediction
 from modise_lightning.prediction.predictor import Predictor
 from modise_lightning.reporting.export import export_prediction

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from modise_lightning.data.images.colours import read_colours
 from modise_lightning.data.images.image_file import PixelSettings
 from modise_lightning.data.images.reading import read_image_file
-from modise_lightning.data.loading.datamodule import pad_to_multiple
+from modise_lightning.data.loading.batches import pad_to_multiple
 from modise_lightning.data.loading.transforms import EvaluationTransform, luminance
 from modise_lightning.errors import UserError
 from modise_lightning.images_to_predict import ImagesToPredict

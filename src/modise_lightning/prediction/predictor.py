@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modise_lightning.data.loading.datamodule import pad_to_multiple
+from modise_lightning.data.loading.batches import pad_to_multiple
 from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.inference.inference import Inference, SemanticKind
 from modise_lightning.inference.placement import place_prediction

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from forked import forked
+from modise_lightning.data.loading.batches import collate
 from modise_lightning.data.loading.copy_paste import CopyPaste
-from modise_lightning.data.loading.datamodule import PanopticDataModule, collate
+from modise_lightning.data.loading.datamodule import PanopticDataModule
 from modise_lightning.data.loading.elastic import ElasticDeformation
 from modise_lightning.data.loading.gamma import GammaChange
 from modise_lightning.data.loading.source_sampler import SourceSampling

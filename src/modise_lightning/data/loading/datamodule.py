@@ -1,10 +1,9 @@
-"""Gives the batches of a prepared dataset: folds to splits, transforms, and images padded to one size."""
+"""Gives the batches of a prepared dataset: folds to splits, samplers and loaders."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -14,27 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
-from torch import Tensor
-from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from modise_lightning.data.loading.batches import Sample, collate
 from modise_lightning.data.loading.copy_paste import CopyPaste, Donors
 from modise_lightning.data.loading.loader import TellingCollate, TellingDataset, TellingLoader
 from modise_lightning.data.loading.normals import place_normals
 from modise_lightning.data.loading.repeat_factors import repeat_factors
 from modise_lightning.data.loading.sampler import SeededSampler
 from modise_lightning.data.loading.source_sampler import SourceSampler, SourceSampling
+from modise_lightning.data.loading.split_images import EvaluationImages, TrainImages
 from modise_lightning.data.loading.transforms import EvaluationTransform, TrainTransform
 from modise_lightning.data.prepared.categories import categories_to_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.errors import UserError
-from modise_lightning.structures import Batch, ImageRecord, PanopticSegmentation, Region
+from modise_lightning.structures import Batch
 
 Split = Literal["train", "validation", "test", "all"]
 COARSEST_STRIDE = 32  # of a feature pyramid, in pixels
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
-Sample = tuple[Tensor, PanopticSegmentation, tuple[int, int], ImageRecord, Region | None]
 
 
 class PanopticDataModule(lightning.LightningDataModule):
@@ -257,7 +255,7 @@ class PanopticDataModule(lightning.LightningDataModule):
         """Give the images of any split, each once, over all processes."""
         processes = self._processes()
         own = self.indices[split][processes["rank"] :: processes["world_size"]]
-        dataset = _EvaluationImages(self.dataset, own, self.evaluation_transform)
+        dataset = EvaluationImages(self.dataset, own, self.evaluation_transform)
         return self._loader(dataset, None, self.evaluation_batch_size, drop_last=False)
 
     def _processes(self) -> dict[str, int]:
@@ -289,75 +287,3 @@ class PanopticDataModule(lightning.LightningDataModule):
 def _use_one_thread(worker: int) -> None:
     """Keep OpenCV to one thread in a loader process, as torch does; the processes already fill the cores."""
     cv2.setNumThreads(1)
-
-
-class TrainImages(Dataset[Sample]):
-    """Augmented images by (position, seed)."""
-
-    def __init__(
-        self,
-        dataset: PreparedDataset,
-        indices: Sequence[int],
-        transform: TrainTransform,
-        donors: Donors | None,
-    ) -> None:
-        """Set what is read, and what is done to it."""
-        self.dataset = dataset
-        self.indices = indices
-        self.transform = transform
-        self.donors = donors
-
-    def __len__(self) -> int:
-        """Give the number of images."""
-        return len(self.indices)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Give an image as a step sees it; the seed decides all that is random."""
-        position, seed = key
-        index = self.indices[position]
-        example = self.dataset.read_input(index), self.dataset.read_target(index)
-        if self.donors is not None:
-            example = self.donors.give(index, example, seed)
-        image, target, size = self.transform(*example, np.random.default_rng(seed))
-        return image, target, size, self.dataset.entries[index].record, None
-
-
-class _EvaluationImages(Dataset[Sample]):
-    """Whole images with their segments at the stored size."""
-
-    def __init__(
-        self, dataset: PreparedDataset, indices: Sequence[int], transform: EvaluationTransform
-    ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Sample:
-        index = self.indices[position]
-        image, region = self.transform(self.dataset.read_input(index))
-        size = (image.shape[1], image.shape[2])
-        return image, self.dataset.read_target(index), size, self.dataset.entries[index].record, region
-
-
-def collate(samples: Sequence[Sample], size_multiple: int) -> Batch:
-    """Put images of different sizes into one batch, padded at the right and bottom to multiples of pixels."""
-    images, targets, sizes, records, regions = zip(*samples, strict=True)
-    height = max(image.shape[1] for image in images)
-    width = max(image.shape[2] for image in images)
-    padded = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
-    return Batch(
-        pad_to_multiple(torch.stack(padded), size_multiple),
-        list(sizes),
-        list(targets),
-        list(records),
-        None if None in regions else list(regions),
-    )
-
-
-def pad_to_multiple(images: Tensor, size_multiple: int) -> Tensor:
-    """Pad (B, 3, H, W) with zeros at the right and bottom to multiples of ``size_multiple`` pixels."""
-    height, width = images.shape[-2:]
-    return pad(images, (0, -width % size_multiple, 0, -height % size_multiple))
