@@ -46,7 +46,7 @@ def tune(config: DictConfig) -> Tuning:
     models.check()
     use_threads(settings.num_threads)
     default = _default(models)
-    candidates = list(dict.fromkeys([default, *settings.candidates()]))
+    candidates = settings.candidates(default)
     # The default must find what it finds alone.
     fusion = replace(fusion, minimum_score=min(fusion.minimum_score, default.score_threshold))
     dataset = build_data(models.config).dataset

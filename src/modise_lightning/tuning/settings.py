@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
@@ -41,6 +41,12 @@ class Candidate:
     def views(self) -> ViewSettings:
         """The views of each image."""
         return ViewSettings(self.flips, [1.0])
+
+    def departure(self, other: Candidate) -> tuple[int, float]:
+        """Tell in how many settings two differ, and by how much the thresholds do altogether."""
+        mine, theirs = astuple(self), astuple(other)
+        apart = sum(abs(own - its) for own, its in zip(mine[1:], theirs[1:], strict=True))
+        return sum(own != its for own, its in zip(mine, theirs, strict=True)), apart
 
     def overlay(self) -> dict[str, Any]:
         """Give them as ``settings=FILE`` of evaluate and predict takes them."""
@@ -119,15 +125,19 @@ class TuneSettings(BaseModel):
                 f"grid.score_threshold: {low} is below fusion.minimum_score={minimum_score}, which leaves "
                 "such queries out; lower that too."
             )
-        number = len(settings.candidates())
+        number = len(settings._combinations())
         if number > _MOST_CANDIDATES:
             raise UserError(
                 f"grid: {number} combinations are more than {_MOST_CANDIDATES}; give fewer values."
             )
         return settings
 
-    def candidates(self) -> list[Candidate]:
-        """Give all combinations of the grid."""
+    def candidates(self, default: Candidate) -> list[Candidate]:
+        """Give the default and all combinations of the grid, those that depart least from it first."""
+        distinct = dict.fromkeys([default, *self._combinations()])
+        return sorted(distinct, key=lambda candidate: candidate.departure(default))
+
+    def _combinations(self) -> list[Candidate]:
         grid = self.grid
         return [
             Candidate(tuple(flips), score, overlap, mask)
