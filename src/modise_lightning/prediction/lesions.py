@@ -9,9 +9,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
+from modise_lightning.metrics.segments.run_length import run_lengths
 from modise_lightning.structures import Category, Prediction
 
 _DECIMALS = 3
@@ -146,13 +146,6 @@ def measure_lesion(
         measured["uncertainty"] = round(_mean_entropy(shown[cut]), _DECIMALS)
     measured["segmentation"] = run_lengths(lesion.mask)
     return measured
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Write a mask in COCO's compressed run lengths."""
-    # Column by column; OpenCV turns a large picture several times as fast as NumPy.
-    code = coco_mask.encode(cv2.transpose(mask.view(np.uint8)).T)
-    return {"size": list(mask.shape), "counts": code["counts"].decode("ascii")}
 
 
 def diameters(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> tuple[float, float]:
