@@ -58,6 +58,7 @@ class PredictionWriting:
         journal: PredictionJournal,
         *,
         num_threads: int,
+        batch_size: int,
         tell: Callable[[int], None],
     ) -> None:
         """Start the threads.
@@ -67,7 +68,9 @@ class PredictionWriting:
             wanted: Numbers of those that are not finished; others of a batch are left as they are.
             settings: What is written.
             journal: Remembers what is finished.
-            num_threads: That write; as many images again wait, and then the computation does.
+            num_threads: That write.
+            batch_size: Images that may wait to be written, so that the computation of the next batch need
+                not wait for the writing of this one; one more waits.
             tell: Is told each time how many more images are done.
         """
         self._planned = planned
@@ -76,7 +79,7 @@ class PredictionWriting:
         self._journal = journal
         self._tell = tell
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="write-prediction")
-        self._places = threading.Semaphore(2 * num_threads)
+        self._places = threading.Semaphore(num_threads + batch_size)
         self._futures: list[Future[None]] = []
         self.failures: dict[int, str] = {}
 

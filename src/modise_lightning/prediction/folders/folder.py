@@ -129,6 +129,7 @@ class FolderPrediction:
             written,
             PredictionJournal(settings.folder, self.process),
             num_threads=settings.num_writers,
+            batch_size=settings.batch_size,
             tell=tell,
         )
         self._writing = writing
