@@ -13,6 +13,7 @@ from scipy.stats import bootstrap
 from modise_lightning.metrics.patients.resampling import (
     Strata,
     bootstrap_intervals,
+    expanded,
     holm,
     interval,
     permutation_test,
@@ -60,7 +61,7 @@ def test_both_bounds_are_scipys_on_the_same_resamples(seed: int) -> None:
             data,
             statistic,
             n_resamples=0,
-            confidence_level=0.9,
+            confidence_level=expanded(0.9, [12, 7, 9]),
             method=method,
             vectorized=True,
             bootstrap_result=Resamples(resampled),
@@ -69,6 +70,37 @@ def test_both_bounds_are_scipys_on_the_same_resamples(seed: int) -> None:
     assert found.deviation == pytest.approx(resampled.std())
     assert found.value == pytest.approx(np.mean([f.numerator.sum() / f.denominator.sum() for f in folds]))
     assert found.defined == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "level"),
+    [
+        # By hand: t = 2.0010 of 59 degrees of freedom, times sqrt(60 / 59), is 2.0179 standard deviations.
+        ([60, 80], 0.95639),
+        # 2.7764 of 4 degrees, times sqrt(5 / 4): 3.1042.
+        ([5], 0.99809),
+        ([1, 5, 1], 0.99809),
+        ([1], 0.95),
+    ],
+)
+def test_the_level_is_expanded_by_students_t(sizes: list[int], level: float) -> None:
+    assert expanded(0.95, sizes) == pytest.approx(level, abs=2e-5)
+
+
+def test_an_expanded_interval_of_few_covers_the_mean_as_students_does() -> None:
+    """Of eight normal draws; the plain percentile interval holds the mean in less than 92 % of the cases."""
+    generator = np.random.default_rng(0)
+    held = {"expanded": 0, "plain": 0}
+    for seed in range(400):
+        values = generator.normal(size=(8, 1))
+        fold = RatioOfSums("mean", tuple("abcdefgh"), values, np.ones((8, 1)))
+        found = bootstrap_intervals([fold], samples=1000, confidence=0.95, seed=seed)["mean"]
+        drawn = fold.measure(Strata((0,), (8,)).draw(1000, seed)[0])["mean"][:, 0]
+        plain = np.quantile(drawn, [0.025, 0.975])
+        held["expanded"] += found.percentile[0] <= 0 <= found.percentile[1]
+        held["plain"] += plain[0] <= 0 <= plain[1]
+    assert held["plain"] / 400 < 0.92
+    assert held["expanded"] / 400 == pytest.approx(0.95, abs=0.03)
 
 
 def test_patients_that_all_folds_share_are_drawn_once() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from modise_lightning.metrics.patients.statistics import PatientStatistic, Values, defined_mean
 
@@ -21,9 +21,9 @@ class Interval:
 
     Attributes:
         value: Mean over the folds; NaN where it is undefined.
-        percentile: Bounds of the percentile interval (Efron 1979).
-        bca: Bounds of the bias-corrected and accelerated interval (Efron 1987); NaN where the number does not
-            vary, or lies outside of all resamples.
+        percentile: Bounds of the percentile interval (Efron 1979), expanded for few patients.
+        bca: Bounds of the bias-corrected and accelerated interval (Efron 1987), likewise; NaN where the
+            number does not vary, or lies outside of all resamples.
         deviation: Standard deviation over the resamples.
         defined: Share of the resamples in which the number is defined; the bounds are of those.
     """
@@ -115,9 +115,27 @@ def bootstrap_intervals(
             float(defined_mean(by_fold, 0)),
             defined_mean(np.stack(resampled[name], 1), 1),
             jackknife,
-            confidence,
+            expanded(confidence, strata.sizes),
         )
     return intervals
+
+
+def expanded(confidence: float, sizes: Sequence[int]) -> float:
+    """Give the level at which resamples are cut so that the interval of few patients has its confidence.
+
+    Resamples of n patients vary less than patients do, by (n - 1) / n, and know nothing of the uncertainty of
+    that variance. Hesterberg's expanded percentile interval (2015, What teachers should know about the
+    bootstrap, The American Statistician 69) makes up for both with the quantile of Student's t.
+
+    Args:
+        confidence: In (0, 1).
+        sizes: Patients of each stratum. The smallest one that varies decides; without one nothing changes.
+    """
+    size = min((size for size in sizes if size > 1), default=None)
+    if size is None:
+        return confidence
+    quantile = t.ppf((1 + confidence) / 2, size - 1) * np.sqrt(size / (size - 1))
+    return float(norm.cdf(quantile) - norm.cdf(-quantile))
 
 
 def interval(value: float, resampled: Values, jackknife: Sequence[Values], confidence: float) -> Interval:
@@ -127,7 +145,7 @@ def interval(value: float, resampled: Values, jackknife: Sequence[Values], confi
         value: The number itself.
         resampled: (S,) NaN where it is undefined.
         jackknife: Of each stratum, the number without each of its patients.
-        confidence: In (0, 1).
+        confidence: In (0, 1), of the resamples that lie between the percentile bounds.
     """
     defined = np.sort(resampled[~np.isnan(resampled)])
     nothing = (np.nan, np.nan)
