@@ -49,7 +49,8 @@ class Evaluation(EvaluatedBatches):
         batch: Batch,
     ) -> None:
         """Compare predictions with the ground truth; of the test keep what is found in each image."""
-        self.metrics.update(predictions, batch.targets)
+        image_ids = [record.image_id for record in batch.records]
+        self.metrics.update(predictions, batch.targets, image_ids)
         if split == "test":
             self.recorder.update(batch.records, predictions, batch.targets)
 

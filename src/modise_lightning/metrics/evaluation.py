@@ -112,13 +112,20 @@ class SegmentationMetrics(nn.Module):
             reduction=dice_reduction,
         )
 
-    def update(self, predictions: Sequence[Prediction], targets: Sequence[PanopticSegmentation]) -> None:
+    def update(
+        self,
+        predictions: Sequence[Prediction],
+        targets: Sequence[PanopticSegmentation],
+        image_ids: Sequence[int] | None = None,
+    ) -> None:
         """Compare some images with their truth.
 
         Args:
             predictions: One an image.
             targets: Truth of the same images at the same sizes. What is predicted of classes that it does
                 not annotate does not count.
+            image_ids: Their numbers, by which average precision takes equal scores of different images;
+                None: as they come.
 
         Raises:
             ValueError: Numbers or sizes differ.
@@ -130,7 +137,8 @@ class SegmentationMetrics(nn.Module):
             self.any_class_quality.update(
                 [each.of_one_class() for each in panoptic], [each.of_one_class() for each in targets]
             )
-        self.average_precision.update([prediction.instances for prediction in predictions], targets)
+        instances = [prediction.instances for prediction in predictions]
+        self.average_precision.update(instances, targets, image_ids)
         self.dice.update([prediction.semantic for prediction in predictions], targets)
 
     def compute(self) -> EvaluationResult:

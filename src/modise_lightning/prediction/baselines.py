@@ -39,8 +39,9 @@ def evaluate_bright_blob(
             dataset.read_image(index), category=category, num_categories=len(dataset.categories)
         )
         target = dataset.read_target(index)
-        metrics.update([prediction], [target])
-        recorder.update([dataset.records[index]], [prediction], [target])
+        record = dataset.records[index]
+        metrics.update([prediction], [target], [record.image_id])
+        recorder.update([record], [prediction], [target])
     result = metrics.compute()
     records = recorder.compute(result.best_threshold)
     return metrics.with_clinical(result, records), records

@@ -205,6 +205,18 @@ def test_equal_scores_in_two_processes_are_taken_in_the_order_of_one() -> None:
     assert not torch.equal(backwards.compute().by_category, one.compute().by_category)
 
 
+def test_equal_scores_are_taken_by_the_numbers_of_the_images_as_in_coco() -> None:
+    predictions, targets = make_images(7, 10, (40, 56), 2)
+    for prediction in predictions:
+        prediction.scores = torch.full_like(prediction.scores, 0.5)
+    expected = pycocotools_precision(predictions, targets, 2)
+    for order in ([3, 0, 6, 1, 5, 2, 4], [6, 5, 4, 3, 2, 1, 0]):
+        metric = metric_for(2)
+        for image in order:
+            metric.update([predictions[image]], [targets[image]], [100 + image])
+        np.testing.assert_allclose(metric.compute().by_category.numpy(), expected, rtol=0, atol=1e-12)
+
+
 def test_wrong_sizes_are_refused() -> None:
     predictions, targets = make_images(1, 2, (20, 24), 2)
     targets[0].segment_ids = targets[0].segment_ids.T

@@ -19,7 +19,7 @@ _MAX_VOID_SHARE = 0.5
 
 # Shape of a row and type of each state.
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-    # Height, width, number of detections, number of truths, number of images before it in its process.
+    # Height, width, number of detections, number of truths, place in the order of the images.
     "images": ((5,), torch.int64),
     "detections": ((2,), torch.int64),  # class, length of the mask's code
     "detection_scores": ((), torch.float64),
@@ -56,8 +56,8 @@ class InstanceAveragePrecision(Metric):
     and a detection that is void by more than half is left out.
 
     Where detections of different images have equal scores, COCO's result depends on the order of the images.
-    That is each process's first image, then each one's second, and so on: of images that are dealt out to the
-    processes in turn, the order that a single process has.
+    That is by their numbers, as in COCO and in the records; of images without numbers, each process's first
+    image, then each one's second, and so on.
     """
 
     full_state_update = False
@@ -92,18 +92,24 @@ class InstanceAveragePrecision(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(
-        self, predictions: Sequence[InstanceSegmentation], targets: Sequence[PanopticSegmentation]
+        self,
+        predictions: Sequence[InstanceSegmentation],
+        targets: Sequence[PanopticSegmentation],
+        image_ids: Sequence[int] | None = None,
     ) -> None:
         """Keep the masks of some images.
 
         Args:
             predictions: One an image.
             targets: Truth of the same images at the same sizes.
+            image_ids: Their numbers, given for all images or for none.
 
         Raises:
             ValueError: Numbers or sizes differ.
         """
-        for prediction, target in zip(predictions, targets, strict=True):
+        first = len(self.images)
+        places = range(first, first + len(targets)) if image_ids is None else image_ids
+        for prediction, target, place in zip(predictions, targets, places, strict=True):
             height, width = target.segment_ids.shape
             if prediction.packed.shape[1:] != (height, width):
                 raise ValueError(
@@ -115,8 +121,7 @@ class InstanceAveragePrecision(Metric):
             prediction = _without_void(_select(prediction, things), target.segment_ids < 0)
             counted = isthing[target.labels] & (target.areas() > 0)
             num_detections, num_truths = len(prediction.labels), int(counted.sum())
-            position = len(self.images)
-            self._append("images", torch.tensor([[height, width, num_detections, num_truths, position]]))
+            self._append("images", torch.tensor([[height, width, num_detections, num_truths, place]]))
             self._append_masks("detection", prediction.packed, prediction.labels)
             self._append("detection_scores", prediction.scores)
             truths = target.each_mask(torch.nonzero(counted).flatten().tolist())
@@ -129,9 +134,9 @@ class InstanceAveragePrecision(Metric):
         detections = self._annotations("detection", images[:, 2].tolist(), images)
         for detection, score in zip(detections, self._state("detection_scores").tolist(), strict=True):
             detection["score"] = score
-        by_position = torch.argsort(images[:, 4], stable=True)
-        truths, detections = (_reorder(annotations, by_position) for annotations in (truths, detections))
-        images = images[by_position]
+        by_place = torch.argsort(images[:, 4], stable=True)
+        truths, detections = (_reorder(annotations, by_place) for annotations in (truths, detections))
+        images = images[by_place]
         by_category = self._by_category(images, truths, detections, len(self.isthing))
         class_agnostic = None
         if self.class_agnostic:
