@@ -45,6 +45,17 @@ def test_verifying_what_needs_no_download_is_refused(compose_config: Compose, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("data", ["cbis_ddsm", "tompei_cmmd"])
+def test_normals_of_a_source_without_any_are_refused(
+    compose_config: Compose, tmp_path: Path, data: str
+) -> None:
+    config = compose_config(
+        "prepare", [f"data={data}", f"data.raw={tmp_path}", "data.normals=all"], tmp_path / "out"
+    )
+    with pytest.raises(UserError, match=f"data.normals: {data} names no images without findings"):
+        prepare(config)
+
+
 def test_a_missing_download_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     arguments = ["data=cdd_cesm", "data.raw=nowhere"]
     answer = forked("-m", "modise_lightning.prepare", *arguments, folder=tmp_path)

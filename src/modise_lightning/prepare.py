@@ -45,6 +45,10 @@ def prepare(config: DictConfig) -> PreparationReport:
     check_config(config)
     if config.data.preparer is None:
         raise UserError(f"data={config.data.name}: prepare its sources, each with data=NAME.")
+    if config.data.normals != "none" and "normals" not in config.data.preparer:
+        raise UserError(
+            f"data.normals: {config.data.name} names no images without findings; set data.normals=none."
+        )
     preparer = instantiate(config.data.preparer)
     console = Console()
     if config.verify_only:

@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, Any] = {
     "labels": "finding",
     "categories": CATEGORIES["finding"],
     "point_radius": 3.0,
+    "normals": "none",
     "num_folds": 2,
     "fold_seed": 0,
     "num_processes": 1,
@@ -169,6 +170,25 @@ def test_every_quirk_is_repaired_or_told(download: Path, tmp_path: Path) -> None
         "The release has 410 images; this download has 7.",
     ):
         assert expected in told
+
+
+def test_images_without_outlines_join_the_folds_of_their_patients(download: Path, tmp_path: Path) -> None:
+    """Of two images without an outline one is negative; the other's BI-RADS 3 contradicts it."""
+    prepare(download, tmp_path / "none")
+    report = prepare(download, tmp_path / "all", normals="all")
+    assert report.problems == ["20587200: no outline, but BI-RADS 3, so that it is not normal; left out."]
+    assert report.counts["images without outlines (normals)"] == 2
+    assert report.counts["normal images selected"] == report.counts["normal images prepared"] == 1
+    assert "are normals and are left out" not in "\n".join(report.notes)
+    before, _ = open_dataset(tmp_path / "none")
+    after, indices = open_dataset(tmp_path / "all")
+    assert (after.entries[:-1], after.folds[:-1]) == (before.entries, before.folds)
+    normal = after.entries[-1]
+    assert normal.record.file_name == "20587148.png"
+    assert normal.record.normal is True
+    assert normal.record.spacing_mm == (0.07, 0.07)
+    assert after.folds[-1] == after.folds[indices["20587174.png"]]
+    assert after.read_target(len(indices) - 1).labels.tolist() == []
 
 
 def test_the_prepared_dataset_is_what_was_outlined(download: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class ImageTask:
             "regions": [
                 asdict(region) | {"kind": type(region.shape).__name__} for region in self.image.regions
             ],
+            **({} if self.image.regions else {"normal": True}),
             "minimum_visible_fraction": self.minimum_visible_fraction,
             "header": list(SPACING_TAGS),
         }
@@ -102,7 +103,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
             regions.append(region)
             masks.append(mask)
             box_pixels += mask.mask.size
-    if not regions:
+    if not regions and task.image.regions:
         return f"{name}: left out, since none of its outlines can be used. {' '.join(problems)}".rstrip()
     painting = paint_regions(masks, height, width, task.minimum_visible_fraction)
     outlines = [
@@ -120,6 +121,7 @@ def convert_image(task: ImageTask) -> FinishedImage | str:
         "birads": image.birads,
         **({"density": image.density} if image.density else {}),
         **source.spacing,
+        **({} if task.image.regions else {"normal": 1}),
     }
     told = Told(problems, notes, counts)
     return write_painted_image(

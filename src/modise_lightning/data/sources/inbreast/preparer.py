@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from modise_lightning.data.preparation.journal import FinishedImage
 from modise_lightning.data.preparation.preparer import DownloadPreparer, Source, Tables
+from modise_lightning.data.prepared.writing import Normals
 from modise_lightning.data.sources.inbreast.image import ImageTask, convert_image
 from modise_lightning.data.sources.inbreast.selection import (
     NAMES,
@@ -24,12 +25,13 @@ from modise_lightning.errors import UserError
 class InbreastPreparer(DownloadPreparer[Selection, ImageTask]):
     """Turns an INbreast download into the COCO panoptic layout.
 
-    Only images with outlines are prepared. Outlines overlap (clusters hold calcifications), panoptic maps
-    cannot: smaller ones are painted over larger ones.
+    Images without outlines are prepared only if they are asked for. Outlines overlap (clusters hold
+    calcifications), panoptic maps cannot: smaller ones are painted over larger ones.
 
     Attributes:
         labels: What an outline's category is: its finding, or its image's BI-RADS assessment.
         point_radius: Of the disc that a single point becomes, in pixels; 0 leaves points out.
+        normals: Whether images without outlines are prepared too: with anything but ``none``.
     """
 
     source = Source(
@@ -50,6 +52,7 @@ class InbreastPreparer(DownloadPreparer[Selection, ImageTask]):
 
     labels: Labels
     point_radius: float
+    normals: Normals
 
     def __post_init__(self) -> None:
         """Check the arguments; nothing is read or written yet.
@@ -65,7 +68,9 @@ class InbreastPreparer(DownloadPreparer[Selection, ImageTask]):
         """Join the table, the images and the outlines."""
         files = find_files(self.raw)
         rows, problems, notes = read_table(files.table)
-        selection = select_images(files, rows, self.labels, self.names, self.point_radius)
+        selection = select_images(
+            files, rows, self.labels, self.names, self.point_radius, self.normals != "none"
+        )
         notes = [f"table: {files.table}", *notes]
         if len(files.images) != PUBLISHED_IMAGES:
             notes.append(f"The release has {PUBLISHED_IMAGES} images; this download has {len(files.images)}.")
@@ -75,6 +80,10 @@ class InbreastPreparer(DownloadPreparer[Selection, ImageTask]):
     def group_of(self, image: SelectedImage) -> str:
         """Give the patient."""
         return image.image.patient
+
+    def is_normal(self, image: SelectedImage) -> bool:
+        """Tell whether nothing is outlined in it."""
+        return not image.regions
 
     def task(self, image: SelectedImage) -> ImageTask:
         """Give what a worker needs."""

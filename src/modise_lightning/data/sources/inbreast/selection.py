@@ -28,6 +28,9 @@ NAMES: dict[Labels, tuple[str, ...]] = {
     "birads": tuple(f"BI-RADS {category}" for category in ASSESSMENTS),
 }
 
+# Assessments that an image without an outline may have: negative, and benign (ACR BI-RADS).
+_FREE_OF_SUSPICION = ("1", "2")
+
 
 @dataclass(frozen=True)
 class LabelledRegion:
@@ -51,7 +54,7 @@ class SelectedImage:
     Attributes:
         image: What its name and its row say of it.
         path: Its file.
-        regions: Its usable outlines, at least one.
+        regions: Its usable outlines; none if it is normal.
     """
 
     image: CaseImage
@@ -64,7 +67,7 @@ class Selection:
     """Which images are prepared.
 
     Attributes:
-        images: In the order of their numbers.
+        images: In the order of their numbers; normal ones behind the others.
         counts: How many of what was found and is selected.
         classes: Outlines and images of each category, as annotated and as selected.
         names: Outlines by the name that they have in the release, and the finding that it means.
@@ -86,6 +89,7 @@ def select_images(
     labels: Labels,
     category_names: Sequence[str],
     point_radius: float,
+    with_normals: bool = False,
 ) -> Selection:
     """Join table, images and outlines.
 
@@ -95,6 +99,7 @@ def select_images(
         labels: What an outline's category is: its finding, or the assessment of its image.
         category_names: Categories that are prepared.
         point_radius: Of the disc that a single point becomes, in pixels; 0 leaves points out.
+        with_normals: Whether images without outlines are prepared too.
 
     Returns:
         What to prepare; nothing is read from the image files.
@@ -106,12 +111,12 @@ def select_images(
     names: Counter[tuple[str, str]] = Counter()
     left_out: Counter[str] = Counter()
     selected: list[SelectedImage] = []
-    normals: list[int] = []
+    normals: list[CaseImage] = []
     total = 0
     for image in images:
         outlines = files.outlines.get(image.number)
         if outlines is None:
-            normals.append(image.number)
+            normals.append(image)
             continue
         try:
             regions, wrong = read_regions(outlines)
@@ -121,7 +126,7 @@ def select_images(
         problems += [f"{outlines.name}: {reason}; left out." for reason in wrong]
         total += len(regions) + len(wrong)
         if not regions and not wrong:
-            normals.append(image.number)
+            normals.append(image)
             continue
         usable: list[LabelledRegion] = []
         annotated: list[str] = []
@@ -154,10 +159,10 @@ def select_images(
     unnamed = sum(number for (name, _), number in names.items() if not _is_named(name))
     if unnamed:
         notes.append(f"{unnamed} outlines that no one named (Unnamed, Point 1, ...) are calcifications.")
-    if normals:
+    if normals and not with_normals:
         notes.append(
             f"{len(normals)} images without an outline are normals and are left out: "
-            f"{', '.join(map(str, normals))}."
+            f"{', '.join(str(image.number) for image in normals)}."
         )
     counts = {
         "images in the download": len(files.images),
@@ -169,6 +174,15 @@ def select_images(
         "outlines selected": sum(len(image.regions) for image in selected),
         "patients selected": len({image.image.patient for image in selected}),
     }
+    if with_normals:
+        free = [image for image in normals if image.birads in _FREE_OF_SUSPICION]
+        problems += [
+            f"{image.number}: no outline, but BI-RADS {image.birads}, so that it is not normal; left out."
+            for image in normals
+            if image not in free
+        ]
+        counts["normal images selected"] = len(free)
+        selected += [SelectedImage(image, files.images[image.number], ()) for image in free]
     table = {name: {f"outlines of {finding}": number} for (name, finding), number in names.most_common()}
     return Selection(selected, counts, classes, table, problems, notes)
 
