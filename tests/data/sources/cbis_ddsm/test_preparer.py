@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -29,13 +28,13 @@ from cbis_ddsm_download import (
 )
 from modise_lightning.configuration.config_check import check_config
 from modise_lightning.data.images.film import film_window
-from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.cbis_ddsm.preparer import CbisDdsmPreparer
 from modise_lightning.data.sources.cbis_ddsm.selection import NAMES, Labels
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare_and_tell
 from modise_lightning.train import train
+from prepared_folders import digests, open_prepared
 from tiny_runs import ONE_STEP
 
 REAL = Path(__file__).parents[4].parent / "shared" / "data" / "cbis_ddsm"
@@ -64,17 +63,9 @@ def prepare(raw: Path, root: Path, **changes: Any) -> Any:
     return make(raw, root, **changes).prepare()
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 def open_dataset(root: Path, labels: str = "pathology") -> tuple[PreparedDataset, dict[str, int]]:
-    dataset = PreparedDataset.open(root, categories_from_config(CATEGORIES[labels]))
-    return dataset, {record.file_name.removesuffix(".png"): n for n, record in enumerate(dataset.records)}
+    dataset, indices = open_prepared(root, CATEGORIES[labels])
+    return dataset, {name.removesuffix(".png"): index for name, index in indices.items()}
 
 
 def overlap(one: Any, other: Any) -> float:

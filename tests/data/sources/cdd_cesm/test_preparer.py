@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import signal
@@ -43,6 +42,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare as run_prepare
 from modise_lightning.prepare import prepare_and_tell
 from modise_lightning.train import train
+from prepared_folders import digests
 from tiny_runs import ONE_STEP
 
 CATEGORIES: list[dict[str, Any]] = [
@@ -106,14 +106,6 @@ def download(tmp_path: Path) -> Path:
         stray = " " if name.startswith("P2_") else ""
         write_image(raw / folder / f"{name.strip()}{stray}.jpg", number)
     return raw
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_every_quirk_is_repaired_or_told(download: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import plistlib
 import struct
@@ -16,7 +15,6 @@ import pytest
 from omegaconf import DictConfig
 
 from modise_lightning.configuration.config_check import check_config
-from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.inbreast.annotations import finding_of
 from modise_lightning.data.sources.inbreast.preparer import InbreastPreparer
@@ -24,6 +22,7 @@ from modise_lightning.data.sources.inbreast.selection import NAMES, Labels
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare_and_tell
 from modise_lightning.train import train
+from prepared_folders import digests, open_prepared
 from tiny_runs import ONE_STEP
 from vindr_mammo_download import make_dicom, write_dicom
 
@@ -122,17 +121,8 @@ def prepare(raw: Path, root: Path, **changes: Any) -> Any:
     return InbreastPreparer(**(ARGUMENTS | {"raw": str(raw), "root": str(root)} | changes)).prepare()
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 def open_dataset(root: Path, labels: str = "finding") -> tuple[PreparedDataset, dict[str, int]]:
-    dataset = PreparedDataset.open(root, categories_from_config(CATEGORIES[labels]))
-    return dataset, {record.file_name: index for index, record in enumerate(dataset.records)}
+    return open_prepared(root, CATEGORIES[labels])
 
 
 def test_every_quirk_is_repaired_or_told(download: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import prepared_folders
 from modise_lightning.data.sources.phantom import writing
 from modise_lightning.data.sources.phantom.preparer import PhantomPreparer
 from modise_lightning.errors import UserError
@@ -46,11 +46,7 @@ def make(root: Path, **changes: Any) -> PhantomPreparer:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "report.json"  # which names the folder
-    }
+    return prepared_folders.digests(root, without="report.json")  # which names the folder
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +15,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from modise_lightning.configuration.config_check import check_config
-from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.tompei_cmmd.preparer import TompeiCmmdPreparer
 from modise_lightning.data.sources.tompei_cmmd.selection import NAMES, Labels
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare_and_tell
 from modise_lightning.train import train
+from prepared_folders import digests, open_prepared
 from tiny_runs import ONE_STEP
 from vindr_mammo_download import make_dicom, write_dicom
 
@@ -158,17 +157,9 @@ def prepare(raw: Path, root: Path, **changes: Any) -> Any:
     return TompeiCmmdPreparer(**(ARGUMENTS | {"raw": str(raw), "root": str(root)} | changes)).prepare()
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 def open_dataset(root: Path, labels: str = "pathology") -> tuple[PreparedDataset, dict[str, int]]:
-    dataset = PreparedDataset.open(root, categories_from_config(CATEGORIES[labels]))
-    return dataset, {record.file_name.removesuffix(".png"): n for n, record in enumerate(dataset.records)}
+    dataset, indices = open_prepared(root, CATEGORIES[labels])
+    return dataset, {name.removesuffix(".png"): index for name, index in indices.items()}
 
 
 def test_sides_are_corrected_and_exclusions_followed(download: Path, tmp_path: Path) -> None:

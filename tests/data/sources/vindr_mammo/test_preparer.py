@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -30,13 +29,13 @@ from pydicom.uid import (
 
 from modise_lightning.configuration.config_check import check_config
 from modise_lightning.data.preparation.box_to_mask import BoxToMask
-from modise_lightning.data.prepared.categories import categories_from_config
 from modise_lightning.data.prepared.dataset import PreparedDataset
 from modise_lightning.data.sources.vindr_mammo.preparer import VinDrMammoPreparer
 from modise_lightning.data.sources.vindr_mammo.selection import NAMES, Labels
 from modise_lightning.errors import UserError
 from modise_lightning.prepare import prepare as prepare_command
 from modise_lightning.train import train
+from prepared_folders import digests, open_prepared
 from tiny_runs import ONE_STEP
 from vindr_mammo_download import (
     BREASTS,
@@ -84,14 +83,6 @@ def download(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 def disc(x: int, y: int, radius: int) -> Any:
     rows, columns = np.indices(SIZE)
     return np.hypot(columns - x, rows - y) < radius
@@ -104,8 +95,7 @@ def overlap(one: Any, other: Any) -> float:
 def open_dataset(
     root: Path, categories: list[dict[str, Any]] = BIRADS
 ) -> tuple[PreparedDataset, dict[str, int]]:
-    dataset = PreparedDataset.open(root, categories_from_config(categories))
-    return dataset, {record.file_name: index for index, record in enumerate(dataset.records)}
+    return open_prepared(root, categories)
 
 
 def test_every_quirk_is_repaired_or_told(download: Path, tmp_path: Path) -> None:
