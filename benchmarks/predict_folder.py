@@ -147,7 +147,14 @@ def predict_folder(
         {
             **{"input": str(folder / "images"), "output_dir": str(folder / "all"), "recursive": True},
             **{"white": "auto", "for_processing": "refuse", "frame": None, "identifiers": "remove"},
-            **{"export": ["coco"], "contact_sheet_images": 0, "class_codes": [], "shards": 1, "shard": 0},
+            **{
+                "export": ["coco"],
+                "contact_sheet_images": 0,
+                "gallery_images": 1,
+                "class_codes": [],
+                "shards": 1,
+                "shard": 0,
+            },
             **{"batch_size": options.batch_size, "num_workers": options.workers, "num_threads": None},
             **{"num_writers": options.writers, "exams": {"pattern": None}},
             "lesions": {"source": "segments", "minimum_score": 0.0, "uncertainty": True},

@@ -144,8 +144,8 @@ def family(process: int) -> list[psutil.Process]:
 def look_at(process: int, folder: Path, seconds: float) -> Look:
     """Count what is finished, and measure the processes."""
     journal = folder / JOURNAL
-    # Its first line says what it is of.
-    finished = max(journal.read_bytes().count(b"\n") - 1, 0) if journal.exists() else 0
+    # Each image has a line between two line breaks.
+    finished = journal.read_bytes().count(b"\n") // 2 if journal.exists() else 0
     gigabytes = processor = 0.0
     try:
         for each in family(process):

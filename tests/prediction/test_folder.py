@@ -233,7 +233,7 @@ def test_tables_agree_with_each_other_and_with_the_pictures(tmp_path: Path, run:
         mammogram(thirds() * 1000, ImageLaterality=side).save_as(
             tmp_path / "images" / f"{name}.dcm", enforce_file_format=True
         )
-    out = run(tmp_path / "images", "export=[coco,contact_sheet,parquet]")
+    out = run(tmp_path / "images", "export=[coco,contact_sheet,gallery,parquet]", "gallery_images=1")
     rows = rows_of(out / "predictions.csv")
     assert {row["laterality"] for row in rows} == {"left", "right"}
     assert len({row["exam"] for row in rows}) == 1
@@ -252,6 +252,14 @@ def test_tables_agree_with_each_other_and_with_the_pictures(tmp_path: Path, run:
         assert coco.cats[annotation["category_id"]]["name"] == row["class"]
         assert float(row["area_mm2"]) == pytest.approx(annotation["area"] * 0.01, abs=1e-3)
     assert cv2.imread(str(out / "contact_sheet.png")) is not None
+    page = (out / "gallery.html").read_text()
+    # The image with the highest score, and each of its lesions as an outline and in the list.
+    first = max(rows, key=lambda row: float(row["score"]))["image"]
+    assert f'data-name="{first}"' in page
+    assert page.count('<article class="card"') == 1
+    assert "1 of 2 images are left out" in page
+    assert page.count('class="lesion" data-score') == 2 * sum(row["image"] == first for row in rows)
+    assert " mm</li>" in page
 
 
 def test_no_result_says_whose_image_it_is_unless_it_is_asked_for(

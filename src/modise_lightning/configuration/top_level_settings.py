@@ -47,6 +47,7 @@ _TYPES: dict[str, Any] = {
     "device": str,
     "split": str,
     "contact_sheet_images": NonNegativeInt,
+    "gallery_images": PositiveInt,
     "images": PositiveInt,
     "versions": PositiveInt,
     "verify_only": bool,

@@ -85,8 +85,14 @@ def read_serve_settings(config: Mapping[str, Any]) -> ServeSettings:
     reading = {
         **{key: config[key] for key in ("white", "for_processing", "frame", "exams", "class_codes")},
         **{key: config[key] for key in ("archive", "batch_size", "num_threads")},
-        **{"recursive": True, "identifiers": "remove", "export": [], "contact_sheet_images": 0},
-        **{"num_workers": 0, "num_writers": 1, "shards": 1, "shard": 0},
+        **{
+            "recursive": True,
+            "identifiers": "remove",
+            "export": [],
+            "contact_sheet_images": 0,
+            "gallery_images": 1,
+        },
+        **{"gallery_images": 1, "num_workers": 0, "num_writers": 1, "shards": 1, "shard": 0},
         "lesions": {
             "source": "instances",
             "minimum_score": lesions.get("minimum_score", 0.0),

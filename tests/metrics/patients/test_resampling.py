@@ -87,6 +87,17 @@ def test_the_level_is_expanded_by_students_t(sizes: list[int], level: float) -> 
     assert expanded(0.95, sizes) == pytest.approx(level, abs=2e-5)
 
 
+@given(seed=SEEDS, size=st.integers(2, 4))
+@settings(max_examples=50, deadline=None)
+def test_bounds_of_very_few_patients_are_in_order_and_among_the_resamples(seed: int, size: int) -> None:
+    fold = make_fold(np.random.default_rng(seed), size, "a")
+    found = bootstrap_intervals([fold], samples=100, confidence=0.95, seed=seed)["ratio"]
+    drawn = fold.measure(Strata((0,), (size,)).draw(100, seed)[0])["ratio"][:, 0]
+    for low, high in (found.percentile, found.bca):
+        assert np.isnan(low) == np.isnan(high)
+        assert np.isnan(low) or drawn.min() <= low <= high <= drawn.max()
+
+
 def test_an_expanded_interval_of_few_covers_the_mean_as_students_does() -> None:
     """Of eight normal draws; the plain percentile interval holds the mean in less than 92 % of the cases."""
     generator = np.random.default_rng(0)

@@ -9,10 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clinical_runs import SETTINGS
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
+from modise_lightning.reporting.html_report.cards import Outline
+from modise_lightning.reporting.html_report.data_uri import picture_uri
+from modise_lightning.reporting.html_report.predictions import (
+    PredictedCard,
+    PredictedLesion,
+    render_predictions,
+)
+from modise_lightning.structures import Category
 from report_runs import HOSTILE, SCENES, Runs, described, images_of, report_settings
 
 # One worker of pytest-xdist runs them all, so that one browser is started at a time.
@@ -245,3 +254,60 @@ def test_names_that_are_code_do_nothing_and_foreign_code_is_refused(page: Path) 
         assert refused["values"] == ["undefined"]
         assert any("Content Security Policy" in message for message in refused["messages"])
         assert not [address for address in refused["addresses"] if "example.org" in address]
+
+
+def predicted_page(folder: Path) -> Path:
+    """Three images: two lesions in a right CC view, one in a left MLO view, none in one of no known view."""
+    square = "M10 10L40 10L40 40L10 40Z"
+    categories = [Category(HOSTILE, ("mass",)), Category("cyst", ("cyst",), color=(0, 0, 255))]
+
+    def lesion(category: int, score: float) -> PredictedLesion:
+        return PredictedLesion(category, score, "12 mm", Outline(square, "#e69f00", HOSTILE))
+
+    picture = picture_uri(np.zeros((60, 50), np.float32), 80)
+    cards = [
+        PredictedCard(name, HOSTILE, side, view, picture, 50, 60, lesions)
+        for name, side, view, lesions in (
+            ("none.png", None, None, ()),
+            (f"{HOSTILE}.png", "left", "MLO", (lesion(1, 0.4),)),
+            ("two.png", "right", "CC", (lesion(0, 0.9), lesion(1, 0.2))),
+        )
+    ]
+    path = folder / "gallery.html"
+    path.write_text(render_predictions(cards, categories, number=5, model=HOSTILE, notice="Synthetic."))
+    return path
+
+
+def test_predictions_are_ordered_and_chosen_by_class_view_and_score(tmp_path: Path) -> None:
+    both = ["two.png", f"{HOSTILE}.png"]
+    outlines = "document.querySelectorAll('g.lesion:not([hidden])').length"
+    slider = "document.querySelector('.score')"
+    slide = f"{slider}.value = 0.3; {slider}.dispatchEvent(new Event('input'))"
+    seen = visit(
+        predicted_page(tmp_path),
+        run(SHOWN),
+        run(choose("category", "1"), SHOWN),
+        run(slide, SHOWN),
+        run(outlines),
+        run(choose("category", ""), choose("found", "some"), SHOWN),
+        run(choose("found", "none"), SHOWN),
+        run(choose("found", ""), choose("place", "left MLO"), SHOWN),
+        run("document.querySelector('.count').textContent"),
+        run("document.querySelector('header').textContent.includes('2 of 5 images are left out')"),
+        run("document.querySelector('h1').textContent"),
+        run("document.documentElement.scrollWidth <= window.innerWidth"),
+    )
+    assert seen["messages"] == []
+    assert {address.split(":")[0] for address in seen["addresses"]} <= {"file", "data"}
+    everything, cysts, surer, drawn, found, empty, left, count, told, title, fits = seen["values"]
+    assert json.loads(everything) == [*both, "none.png"]
+    assert json.loads(cysts) == both[::-1]  # the cyst of the other image scores 0.2
+    assert json.loads(surer) == both[1:]
+    assert drawn == 1
+    assert json.loads(found) == both
+    assert json.loads(empty) == ["none.png"]
+    assert json.loads(left) == both[1:]
+    assert count == "1 of 3 images"
+    assert told
+    assert HOSTILE in title
+    assert fits

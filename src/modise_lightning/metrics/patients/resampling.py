@@ -134,7 +134,8 @@ def expanded(confidence: float, sizes: Sequence[int]) -> float:
     size = min((size for size in sizes if size > 1), default=None)
     if size is None:
         return confidence
-    quantile = t.ppf((1 + confidence) / 2, size - 1) * np.sqrt(size / (size - 1))
+    # float64 cannot tell the levels of more than eight standard deviations from 1.
+    quantile = min(8.0, t.ppf((1 + confidence) / 2, size - 1) * np.sqrt(size / (size - 1)))
     return float(norm.cdf(quantile) - norm.cdf(-quantile))
 
 
@@ -170,7 +171,10 @@ def _bca_bounds(
         return np.nan, np.nan
     bias, acceleration = norm.ppf(below), cubes / squares**1.5 / 6
     shifted = bias + norm.ppf(tails)
-    low, high = np.quantile(resampled, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    scale = 1 - acceleration * shifted
+    # At a scale of 0 a bound reaches the outermost resample.
+    moved = np.where(scale > 0, bias + shifted / np.where(scale > 0, scale, 1), np.copysign(np.inf, shifted))
+    low, high = np.quantile(resampled, norm.cdf(moved))
     return float(low), float(high)
 
 

@@ -17,6 +17,7 @@ from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.errors import PartlyDoneError, UserError
 from modise_lightning.json_text import parse_json
 from modise_lightning.prediction.folders.contact_sheet import write_contact_sheet
+from modise_lightning.prediction.folders.gallery import make_cards
 from modise_lightning.prediction.folders.preparing import InspectedInputs, plan, unfinished_groups
 from modise_lightning.prediction.folders.run_settings import RunSettings
 from modise_lightning.prediction.journal import FinishedImage, PredictionJournal
@@ -31,6 +32,7 @@ from modise_lightning.prediction.tables.rows import (
 )
 from modise_lightning.prediction.writing import Exporter, PredictionWriting, WritingSettings
 from modise_lightning.reporting.export import SYNTHETIC_NOTICE
+from modise_lightning.reporting.html_report.predictions import render_predictions
 from modise_lightning.structures import Category
 from modise_lightning.visible_text import visible
 
@@ -239,6 +241,13 @@ class FolderPrediction:
                 most=settings.contact_sheet_images,
                 limits=settings.archive,
             )
+        if "gallery" in settings.export and images:
+            cards = make_cards(
+                images, model.categories, most=settings.gallery_images, limits=settings.archive
+            )
+            name = str(model.metadata["model"])
+            page = render_predictions(cards, model.categories, number=len(images), model=name, notice=notice)
+            write_text_atomically(folder / "gallery.html", page)
 
     def _tell(self, images: Sequence[Finished]) -> None:
         console = Console(stderr=True)

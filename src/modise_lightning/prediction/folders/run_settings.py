@@ -17,7 +17,7 @@ from modise_lightning.prediction.tables.files import check_parquet
 
 _Positive = Annotated[int, Field(ge=1, strict=True)]
 _NotNegative = Annotated[int, Field(ge=0, strict=True)]
-Export = Literal["coco", "contact_sheet", "parquet", "dicom_seg", "dicom_sr"]
+Export = Literal["coco", "contact_sheet", "gallery", "parquet", "dicom_seg", "dicom_sr"]
 
 
 class RunSettings(BaseModel):
@@ -34,6 +34,7 @@ class RunSettings(BaseModel):
     identifiers: Literal["remove", "keep"]
     export: list[Export]
     contact_sheet_images: _NotNegative
+    gallery_images: _Positive
     batch_size: _Positive
     num_workers: _NotNegative
     num_writers: _Positive

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from modise_lightning.reporting.comparison import ComparisonRow
-from modise_lightning.reporting.html_report.data_uri import picture_uri
+from modise_lightning.reporting.html_report.data_uri import picture_uri, shrink
 from modise_lightning.reporting.html_report.outcomes import ImageOutcome
 from modise_lightning.reporting.html_report.outlines import outline_path
 from modise_lightning.reporting.pictures.text import hex_color
@@ -83,7 +81,7 @@ def make_card(
         longest_side: Of the picture in pixels; a smaller image keeps its size.
         quality: Of the picture, 1 to 100.
     """
-    image = _shrink(row.image, longest_side)
+    image = shrink(row.image, longest_side)
     height, width = image.shape
     panoptic = row.prediction.panoptic
     occurring = {segment.category for segment in (*outcome.truth, *outcome.predicted)}
@@ -98,14 +96,6 @@ def make_card(
         prediction=_outlines(panoptic, categories, width, height, "prediction"),
         differs=not _are_recorded(panoptic, outcome, categories),
     )
-
-
-def _shrink(image: NDArray[np.float32], longest_side: int) -> NDArray[np.float32]:
-    scale = min(1.0, longest_side / max(image.shape))
-    height, width = (max(1, round(side * scale)) for side in image.shape)
-    if (height, width) == image.shape:
-        return image
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def _outlines(

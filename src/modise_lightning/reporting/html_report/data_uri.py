@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from modise_lightning.reporting.figures.files import render_figure
 
 
+def shrink(image: NDArray[np.float32], longest_side: int) -> NDArray[np.float32]:
+    """Make the longer side of (H, W) at most so long; a smaller image keeps its size."""
+    scale = min(1.0, longest_side / max(image.shape))
+    height, width = (max(1, round(side * scale)) for side in image.shape)
+    if (height, width) == image.shape:
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
 def picture_uri(image: NDArray[np.float32], quality: int) -> str:
     """Encode (H, W) grey values in [0, 1] as WebP.
 

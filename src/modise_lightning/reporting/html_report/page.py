@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from modise_lightning.errors import UserError
 from modise_lightning.reporting.clinical.model_folds import with_clinical_results
@@ -21,13 +14,12 @@ from modise_lightning.reporting.figures.all_figures import make_curves
 from modise_lightning.reporting.figures.model_records import read_models
 from modise_lightning.reporting.html_report.data_uri import figure_uri
 from modise_lightning.reporting.html_report.gallery import Gallery, Predict, make_gallery
+from modise_lightning.reporting.html_report.rendering import render_page
 from modise_lightning.reporting.html_report.result_tables import report_tables
 from modise_lightning.reporting.html_report.settings import ReportSettings
 from modise_lightning.reporting.pictures.attempt import attempt_picture
-from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.reporting.text_tables.rendering import TextTable
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _CHART_TITLES = {
     "threshold_ablation": "Panoptic, recognition and segmentation quality over the IoU threshold",
     "precision_recall": "Precision and recall of instances",
@@ -112,43 +104,17 @@ def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict)
 def render_report(report: Report) -> str:
     """Write a report as HTML.
 
-    The file loads nothing. Its Content-Security-Policy lets only its own style sheet and script run, known by
-    their hashes, and every text in it is escaped: a name from a dataset cannot become code.
-
     Args:
         report: What it shows.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, hex_color=hex_color, listed=_listed)
-    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
-    return environment.get_template("report.html.jinja").render(
+    return render_page(
+        "report.html.jinja",
+        "report.js",
+        {"percent": _percent, "listed": _listed},
         report=report,
         table=report.table,
         checkpoint_of=checkpoint_of,
-        style=Markup(style),  # our own files, not a reader's
-        script=Markup(script),
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                "img-src data:",
-                f"style-src '{_hash(style)}'",
-                f"script-src '{_hash(script)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
-        version=importlib.metadata.version("modise-lightning"),
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _percent(value: float) -> str:
