@@ -3,7 +3,8 @@
 A process of its own, because Chromium's libraries do not share one with others: ``python browser_process.py
 PAGE ACTIONS``, where ``PAGE`` is a file or an address of this machine, and ``ACTIONS`` a JSON list (or ``@``
 and a file with one) of ``["run", JavaScript]``, ``["key", name]``, ``["wait", JavaScript]`` until it is true,
-``["resize", "width,height"]`` and ``["grab", PNG]``.
+``["resize", "width,height"]``, ``["grab", PNG]``, ``["choose", paths]`` (what the next file dialogue
+gives), and ``["touch", places]``: a list of times, each a list of ``[x, y]`` of the fingers on the page.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer, QUrl
+from PySide6.QtCore import QPoint, Qt, QTimer, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWebEngineCore import (
     QWebEnginePage,
@@ -50,6 +51,10 @@ class _Page(QWebEnginePage):
     def __init__(self, profile: QWebEngineProfile, view: QWebEngineView) -> None:
         super().__init__(profile, view)
         self.messages: list[str] = []
+        self.chosen: list[str] = []
+
+    def chooseFiles(self, mode: object, old_files: object, accepted: object) -> list[str]:
+        return self.chosen
 
     def javaScriptConsoleMessage(self, level: object, message: str, line: int, source: str) -> None:
         self.messages.append(f"{level} line {line}: {message}")
@@ -98,11 +103,30 @@ class _Visit:
         elif action[0] == "resize":
             self.view.resize(*map(int, action[1].split(",")))
             QTimer.singleShot(5 * _PAUSE, self._act)
+        elif action[0] == "choose":
+            self.page.chosen = list(action[1])
+            self._act()
+        elif action[0] == "touch":
+            self._touch(action[1])
+            QTimer.singleShot(_PAUSE, self._act)
         elif action[0] == "grab":
             self.view.grab().save(action[1])
             self._act()
         else:
             self.page.runJavaScript(action[1], self._keep)
+
+    def _touch(self, times: list[list[list[int]]]) -> None:
+        device, target = QTest.createTouchDevice(), self.view.focusProxy()
+        for time, fingers in enumerate(times):
+            sequence = QTest.touchEvent(target, device)
+            for finger, (x, y) in enumerate(fingers):
+                (sequence.move if time else sequence.press)(finger, QPoint(x, y), target)
+            sequence.commit()
+            QTest.qWait(_PAUSE)
+        sequence = QTest.touchEvent(target, device)
+        for finger, (x, y) in enumerate(times[-1]):
+            sequence.release(finger, QPoint(x, y), target)
+        sequence.commit()
 
     def _wait(self, action: list[str], value: object) -> None:
         if value:

@@ -53,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
         thread.join(timeout=10)
 
 
-def visit(address: str, folder: Path, *actions: tuple[str, str]) -> dict[str, Any]:
+def visit(address: str, folder: Path, *actions: tuple[str, Any]) -> dict[str, Any]:
     environment = {
         **os.environ,
         "QT_QPA_PLATFORM": "offscreen",
@@ -190,6 +190,73 @@ def test_an_exam_is_hung_and_looked_at(page: tuple[str, Path], tmp_path: Path) -
     while list(temporary.iterdir()) and time.monotonic() < last:
         time.sleep(0.05)
     assert list(temporary.iterdir()) == []
+
+
+def write_folder(folder: Path) -> Path:
+    """Write an exam as a folder in a folder."""
+    (folder / "exam" / "views").mkdir(parents=True)
+    for name, data in exam_files().items():
+        (folder / "exam" / "views" / name).write_bytes(data)
+    return folder / "exam"
+
+
+def drop(files: dict[str, bytes]) -> tuple[str, str]:
+    """Drop files on the page."""
+    chosen = give(files)[1].replace("const input = document.getElementById('files');", "")
+    event = "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: chosen, bubbles: true}));"
+    begin, _, end = chosen.partition("input.files")
+    return ("run", begin + event + end.partition("'change'));")[2])
+
+
+def test_files_are_dropped_and_a_folder_is_chosen(page: tuple[str, Path], tmp_path: Path) -> None:
+    """The folder by the browser's own dialogue, with those below it."""
+    exam = str(write_folder(tmp_path))
+    titles = "[...document.querySelectorAll('figcaption')].map((each) => each.textContent.slice(0, 5)).join()"
+    seen = visit(
+        page[0],
+        tmp_path,
+        drop(exam_files()),
+        ("wait", IS_SHOWN),
+        run(titles),
+        run("document.getElementById('close').click()"),
+        ("wait", "!document.getElementById('drop').hidden"),
+        ("choose", [exam]),
+        run("document.getElementById('folder').focus()"),
+        ("key", "Space"),
+        ("wait", IS_SHOWN),
+        run(titles),
+    )
+    assert complaints(seen) == []
+    _, dropped, _, _, chosen = seen["values"]
+    assert dropped == chosen
+    assert sorted(dropped.split(",")) == ["L CC ", "L MLO", "R CC ", "R MLO"]
+
+
+def test_fingers_move_and_zoom(page: tuple[str, Path], tmp_path: Path) -> None:
+    address, _ = page
+    first = "document.querySelector('#hanging canvas')"
+    box = f"JSON.stringify({first}.getBoundingClientRect())"
+    place = visit(address, tmp_path, give(exam_files()), ("wait", IS_SHOWN), run(box))["values"][-1]
+    where = json.loads(place)
+    x, y = int(where["x"] + where["width"] / 2), int(where["y"] + where["height"] / 2)
+    picture = run(f"{first}.toDataURL()")
+    seen = visit(
+        address,
+        tmp_path,
+        give(exam_files()),
+        ("wait", IS_SHOWN),
+        picture,
+        ("touch", [[[x - 20, y], [x + 20, y]], [[x - 40, y], [x + 40, y]], [[x - 80, y], [x + 80, y]]]),
+        picture,
+        ("touch", [[[x, y]], [[x + 10, y]], [[x + 30, y]]]),
+        picture,
+        ("key", "0"),
+        picture,
+    )
+    assert complaints(seen) == []
+    whole, zoomed, moved, back = seen["values"][1:]
+    assert len({whole, zoomed, moved}) == 3
+    assert back == whole
 
 
 def test_the_keyboard_is_enough(page: tuple[str, Path], tmp_path: Path) -> None:

@@ -193,29 +193,43 @@ export class Viewport {
     const canvas = this.canvas;
     const ratio = () => window.devicePixelRatio || 1;
     const place = (event) => [event.offsetX * ratio(), event.offsetY * ratio()];
-    let last = null;
+    const pressed = new Map(); // pointers that are down: a mouse, a pen, or fingers
+    let changes = false; // the window, instead of the place
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("pointerdown", (event) => {
       canvas.focus();
       canvas.setPointerCapture(event.pointerId);
-      last = { x: event.clientX, y: event.clientY, changes: event.button === 2 || event.shiftKey };
+      pressed.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      changes = event.button === 2 || event.shiftKey;
     });
     canvas.addEventListener("pointermove", (event) => {
       act("pointer", this.describe(...place(event)));
+      const last = pressed.get(event.pointerId);
       if (!last) {
         return;
       }
       const across = event.clientX - last.x;
       const down = event.clientY - last.y;
+      // Two fingers: one stays, and the picture follows the other one by half, and by their distance.
+      const other = [...pressed].find(([id]) => id !== event.pointerId)?.[1];
+      const before = other && Math.hypot(last.x - other.x, last.y - other.y);
       Object.assign(last, { x: event.clientX, y: event.clientY });
-      if (last.changes) {
+      if (other) {
+        const after = Math.hypot(last.x - other.x, last.y - other.y);
+        const box = canvas.getBoundingClientRect();
+        const middle = [(last.x + other.x) / 2 - box.left, (last.y + other.y) / 2 - box.top];
+        this.move((across / 2) * ratio(), (down / 2) * ratio());
+        if (before > 0 && after > 0) {
+          this.zoom(after / before, middle[0] * ratio(), middle[1] * ratio());
+        }
+      } else if (changes) {
         act("window", { across, down });
       } else {
         this.move(across * ratio(), down * ratio());
       }
     });
     for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => (last = null));
+      canvas.addEventListener(end, (event) => pressed.delete(event.pointerId));
     }
     canvas.addEventListener("pointerleave", () => act("pointer", ""));
     canvas.addEventListener("dblclick", () => this.#reset());
