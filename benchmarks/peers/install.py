@@ -1,7 +1,7 @@
 """Makes the environment of the peers, ``.venv-peers``: ``python benchmarks/peers/install.py``.
 
-Run it with the library's own Python. The new environment sees the packages of the library's (the same PyTorch and
-transformers for all models, and no gigabytes twice) and holds only what nnU-Net needs beside.
+Run it with the library's own Python. The new environment sees the packages of the library's (the same PyTorch
+and transformers for all models, and no gigabytes twice) and holds only what nnU-Net needs beside.
 """
 
 from __future__ import annotations

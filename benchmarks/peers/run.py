@@ -1,7 +1,7 @@
 """Trains and evaluates this library's models and others on the same images, folds, size and processor time.
 
-``python benchmarks/peers/run.py --model all --fold all --minutes 15 --output FOLDER`` goes on where it stopped;
-``benchmarks/peers/table.py`` makes the table. ``benchmarks/peers/install.py`` makes the environment of the peers.
+``python benchmarks/peers/run.py --model all --fold all --minutes 15 --output FOLDER`` goes on where it
+stopped; ``table.py`` beside it makes the table, and ``install.py`` the environment of the peers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the table of ``run.py``'s results and says which folds are missing: ``python benchmarks/peers/table.py``."""
+"""Makes the table of results and says which are missing: ``python benchmarks/peers/table.py``."""
 
 from __future__ import annotations
 

@@ -1,14 +1,18 @@
 """The comparison with other libraries: what is its own, without any of them installed."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from omegaconf import DictConfig
 
+from modise_lightning.data.prepared.dataset import PreparedDataset
 from tiny_runs import phantom_overrides
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
@@ -25,11 +29,11 @@ COST = {
 
 
 @pytest.fixture
-def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     monkeypatch.syspath_prepend(str(PEERS))
     from importlib import import_module
 
-    yield import_module
+    return import_module
 
 
 def test_a_budget_becomes_epochs(part: Callable[[str], ModuleType]) -> None:
@@ -97,9 +101,11 @@ def test_predictions_are_read_as_they_were_written(part: Callable[[str], ModuleT
     assert np.array_equal(read.semantic[1], written.semantic[1])
 
 
-def truth_as_prediction(part: Callable[[str], ModuleType], dataset, position: int, without_first: bool):  # noqa: ANN001, ANN202
+def predict_truth(
+    part: Callable[[str], ModuleType], dataset: PreparedDataset, image: Any, *, without_first: bool
+) -> Any:
     """Give the truth as a model would say it, all of it or all but the first segment."""
-    target = dataset.read_target(position)
+    target = dataset.read_target(image.position)
     labels = target.labels.numpy()[without_first:]
     masks = target.masks.numpy()[without_first:]
     segments = np.zeros(target.segment_ids.shape, dtype=np.int32)
@@ -132,7 +138,7 @@ def test_the_truth_has_every_point_and_reaches_the_table(
             config,
             dataset,
             exchange.split(0, "test"),
-            lambda image, without=without_first: truth_as_prediction(part, dataset, image.position, without),
+            partial(predict_truth, part, dataset, without_first=without_first),
             tmp_path / model,
         )
         files.pack_result(files.result_path(tmp_path, model, 0), tmp_path / model, tmp_path / "cost.json")
@@ -244,5 +250,5 @@ def test_the_learning_rate_ends_at_zero(part: Callable[[str], ModuleType]) -> No
     factors = [factor(step, 100) for step in range(101)]
     assert factors[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert factors[5] == 1.0
-    assert all(later < earlier for earlier, later in zip(factors[5:], factors[6:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(factors[5:]))
     assert factors[100] == 0.0

@@ -71,7 +71,7 @@ def divide_into_epochs(steps: int, most: int) -> tuple[int, int]:
         most: Epochs at most.
 
     Returns:
-        Epochs, and steps of each; their product is at most ``steps``, and less than one step an epoch below it.
+        Epochs, and steps of each; together at most ``steps``, and less than one step an epoch below it.
     """
     epochs = min(most, steps)
     return epochs, steps // epochs

@@ -1,4 +1,4 @@
-"""The table of all models: the library's metrics with intervals over patients, beside what each model cost."""
+"""The table of all models: the library's metrics with intervals over patients, and what each model cost."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def quality_table(
         cells.append("" if difference is None else _interval(difference.interval, signed=True))
         lines.append(Line(cells, [False, False, *bold, False], False))
     notes = [
-        f"Percent at an IoU of {THRESHOLD}, mean over the folds, with 95 % intervals over patients (bootstrap, "
-        "without the variance between trainings).",
+        f"Percent at an IoU of {THRESHOLD}, mean over the folds, with 95 % intervals over patients "
+        "(bootstrap, without the variance between trainings).",
         "FROC at 1: share of the lesions that are found at one false positive per image.",
     ]
     return TextTable("quality", heads, lines, notes)

@@ -1,4 +1,4 @@
-"""Evaluates predictions of any model with this library's metrics, and keeps results and records as its runs do."""
+"""Evaluates predictions of any model with this library's metrics; results and records are as its runs'."""
 
 from __future__ import annotations
 

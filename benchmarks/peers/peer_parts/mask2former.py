@@ -1,4 +1,4 @@
-"""transformers' Mask2Former with a small Swin: random weights, its own loss, a plain loop, its own post-processing.
+"""transformers' Mask2Former with a small Swin: random weights, its own loss and post-processing, plain loop.
 
 Runs in the peers' environment: ``python -m peer_parts.mask2former --help``.
 """
@@ -25,7 +25,7 @@ from peer_parts.exchange import Exchange, ExchangedImage
 from peer_parts.peer_process import PeerRun, run_peer
 from peer_parts.predictions import PredictedImage, write_prediction
 
-# The widths of this library's swin_tiny and mask_generator=tiny, so that as many images are seen in the budget.
+# The widths of this library's swin_tiny and mask_generator=tiny, so that as many images fit the budget.
 _SWIN = {"embed_dim": 32, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 4, 8], "window_size": 8}
 _DECODERS = {
     "feature_size": 64,

@@ -1,7 +1,7 @@
 """nnU-Net v2 in 2D: its own conversion, planning, preprocessing, augmentation, trainer and predictor.
 
-Runs in the peers' environment: ``python -m peer_parts.nnunet --help``. What is set differently from its defaults is
-the length of the training, one core, no checkpoints, and for ``nnunet_narrow`` the width of the network.
+Runs in the peers' environment: ``python -m peer_parts.nnunet --help``. Not as by default are the length of
+the training, one core, no checkpoints, one batch of validation an epoch, and the width of ``nnunet_narrow``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DATASET = "Dataset001_mammograms"
 _MOST_EPOCHS = 50  # its learning rate falls once an epoch: more steps of the schedule bring nothing
 _MEASURED_STEPS = 3  # after one to warm up; a batch takes seconds
+_AUGMENTATION_PROCESSES = "nnUNet_n_proc_DA"
 _NARROW_FEATURES = 8  # of the first stage, instead of 32
 
 
@@ -37,12 +38,11 @@ def main() -> None:
     if run.model not in ("nnunet", "nnunet_narrow"):
         raise SystemExit(f"--model: {run.model} is none of nnU-Net's.")
     for name in ("raw", "preprocessed", "results"):  # nnU-Net reads them when it is imported
-        folder = run.work / f"nnUNet_{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ[f"nnUNet_{name}"] = str(folder)
-    # One process and one thread for everything; it does not compile on a CPU anyway. The planner takes the processes
-    # of the augmentation for its threads, so they become none (in the trainer's own process) after it.
-    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+        folder_of(run, name).mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str(folder_of(run, name))
+    # One process and one thread for everything; it does not compile on a CPU anyway. The planner takes the
+    # processes of the augmentation for its threads, so they become none (in the trainer's process) after it.
+    os.environ |= {_AUGMENTATION_PROCESSES: "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
     trainer, clock, schedule = _train(run)
     memory = peak_memory_mb()
     seconds = _predict(run, trainer)
@@ -55,6 +55,11 @@ def main() -> None:
         training=schedule,
         packages=("nnunetv2", "torch", "batchgeneratorsv2", "numpy", "scikit-image"),
     )
+
+
+def folder_of(run: PeerRun, name: str) -> Path:
+    """Name one of nnU-Net's three folders, which its environment variables are called like."""
+    return run.work / f"nnUNet_{name}"
 
 
 def convert(exchange: Exchange, fold: int, raw: Path) -> None:
@@ -103,10 +108,10 @@ def _prepare(run: PeerRun) -> tuple[dict[str, Any], dict[str, Any]]:
             super().__init__(*arguments, **named)
             self.UNet_base_num_features = _NARROW_FEATURES
 
-    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / DATASET
+    preprocessed = folder_of(run, "preprocessed") / DATASET
     plans = preprocessed / "nnUNetPlans.json"
     if not (preprocessed / "splits_final.json").is_file():  # written last
-        convert(run.exchange, run.fold, Path(os.environ["nnUNet_raw"]))
+        convert(run.exchange, run.fold, folder_of(run, "raw"))
         extract_fingerprint_dataset(1, num_processes=1, check_dataset_integrity=True)
         planner = NarrowPlanner if run.model == "nnunet_narrow" else ExperimentPlanner
         plan_experiment_dataset(1, planner)
@@ -116,7 +121,7 @@ def _prepare(run: PeerRun) -> tuple[dict[str, Any], dict[str, Any]]:
             "val": [image.key for image in run.exchange.split(run.fold, "validation")],
         }
         (preprocessed / "splits_final.json").write_text(json.dumps([split]), encoding="utf-8")
-    os.environ["nnUNet_n_proc_DA"] = "0"
+    os.environ[_AUGMENTATION_PROCESSES] = "0"
     description = json.loads((preprocessed / "dataset.json").read_text(encoding="utf-8"))
     return json.loads(plans.read_text(encoding="utf-8")), description
 

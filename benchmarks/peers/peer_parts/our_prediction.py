@@ -13,6 +13,7 @@ from modise_lightning.configuration.assembly import build_data
 from modise_lightning.configuration.trained_model import load_trained
 from modise_lightning.prediction.predictor import Predictor
 from peer_parts.peer_process import write_json
+from peer_parts.settings import CLOCK
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    module, config, _ = load_trained(arguments.checkpoint, {}, ["peer_parts"])
+    module, config, _ = load_trained(arguments.checkpoint, {}, [CLOCK])
     data = build_data(config)
     predictor = Predictor(
         module.segmenter,

@@ -13,7 +13,7 @@ from typing import Any
 from peer_parts.budget import epochs_within
 from peer_parts.exchange import Exchange
 from peer_parts.peer_process import PeerRun
-from peer_parts.settings import OURS, REPOSITORY, library_overrides
+from peer_parts.settings import CLOCK, OURS, REPOSITORY, library_overrides
 
 _MEASURED_EPOCHS = 3  # features of frozen parts are kept: the first ones take longer
 
@@ -65,7 +65,7 @@ def _train(run: PeerRun, data: Path, folder: Path, epochs: int, more: list[str],
         "trainer.num_sanity_val_steps=0",
         "trainer.accelerator=cpu",
         f"hydra.run.dir={folder}",
-        "+callbacks.clock._target_=peer_parts.training_clock.TrainingClock",
+        f"+callbacks.clock._target_={CLOCK}",
         f"+callbacks.clock.path={clock}",
         *more,
     ]

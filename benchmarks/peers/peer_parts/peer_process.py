@@ -58,7 +58,7 @@ class PeerRun:
         Args:
             processor_seconds: Of the training, without preparation, measuring and evaluation.
             peak_memory_mb: Resident, at the end of the training.
-            seconds_per_image: Processor seconds to predict one, from its pixels to results at its stored size.
+            seconds_per_image: Processor seconds to predict one, from pixels to results at its stored size.
             optimizer_steps: Of the training.
             images_seen: By all of them together.
             training: What else is worth telling of it.

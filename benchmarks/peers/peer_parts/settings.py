@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# What chooses each of this library's models, as the documentation tells; all else is the default of the command.
+# What chooses each of this library's models, as the documentation tells; all else is the command's default.
 OURS = {
     "ours_sd_tiny": ["backbone=sd_tiny"],
     "ours_swin_tiny": ["backbone=swin_tiny", "text=learned", "optimizer.learning_rate=3e-4"],
@@ -15,6 +15,7 @@ PEERS = {
     "nnunet_narrow": "peer_parts.nnunet",
     "mask2former": "peer_parts.mask2former",
 }
+CLOCK = "peer_parts.training_clock.TrainingClock"  # a plug-in of the library, which checkpoints name
 MODELS = (*OURS, *PEERS)
 FOLDS = 5
 REPOSITORY = Path(__file__).resolve().parents[3]
