@@ -20,7 +20,7 @@ from peer_parts.ours import train_ours
 from peer_parts.peer_process import COST, PeerRun
 from peer_parts.predictions import read_prediction
 from peer_parts.result_files import pack_result, read_cost, result_path
-from peer_parts.settings import ENVIRONMENT, FOLDS, MODELS, OURS, PEERS, REPOSITORY
+from peer_parts.settings import ENVIRONMENT, FOLDS, KEPT, MODELS, OURS, PEERS, REPOSITORY
 
 _DATA = REPOSITORY / "data" / "cdd_cesm_pathology"
 
@@ -40,13 +40,13 @@ def main() -> int:
     if set(models) & set(PEERS) and not (ENVIRONMENT / "complete").is_file():
         print("the peers have no environment yet: python benchmarks/peers/install.py", file=sys.stderr)
         return 1
-    results: Path = arguments.results or arguments.output / "results"
+    results: Path = arguments.results
     failed = 0
     for fold in folds:
         for model in models:
             path = result_path(results, model, fold)
             if path.is_file():
-                failed += not is_same_budget(path, arguments.minutes)
+                failed += not is_same(path, arguments.minutes, arguments.size)
                 continue
             failed += not run_one(arguments, model, fold, path)
     return int(failed > 0)
@@ -63,20 +63,20 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=Path("outputs/peers"), help="for everything that is large"
     )
-    parser.add_argument(
-        "--results", type=Path, help="for the small result files; OUTPUT/results if not given"
-    )
+    parser.add_argument("--results", type=Path, default=KEPT, help="for the small result files")
     return parser.parse_args()
 
 
-def is_same_budget(path: Path, minutes: float) -> bool:
-    """Say that a result is there already, or that it is one of another budget."""
-    found = read_cost(path)["minutes"]
-    if found == minutes:
+def is_same(path: Path, minutes: float, size: int) -> bool:
+    """Say that a result is there already, or that it is one of another budget or size."""
+    cost = read_cost(path)
+    if (cost["minutes"], cost["size"]) == (minutes, size):
         print(f"== {path.stem}: there already", flush=True)
         return True
     print(
-        f"== {path} is a result of {found} minutes, not {minutes}; give another --results.", file=sys.stderr
+        f"== {path} is of {cost['minutes']} minutes at {cost['size']} pixels, not of {minutes} at {size}; "
+        "give another --results.",
+        file=sys.stderr,
     )
     return False
 

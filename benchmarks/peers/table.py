@@ -10,6 +10,7 @@ from pathlib import Path
 from modise_lightning.console import Console
 from modise_lightning.reporting.text_tables.rendering import render_table, to_markdown
 from peer_parts.comparison_table import cost_table, find_results, measure, missing_results, quality_table
+from peer_parts.settings import KEPT
 
 _REFERENCE = "ours_sd_tiny"
 
@@ -17,8 +18,7 @@ _REFERENCE = "ours_sd_tiny"
 def main() -> int:
     """Print the tables, and write them as Markdown where that is wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    kept = Path(__file__).parent / "results"
-    parser.add_argument("--results", type=Path, default=kept, help="folder of the result files")
+    parser.add_argument("--results", type=Path, default=KEPT, help="folder of the result files")
     parser.add_argument(
         "--samples", type=int, default=2000, help="resamples of the patients; 0: no intervals"
     )

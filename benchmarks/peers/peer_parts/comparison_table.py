@@ -150,7 +150,15 @@ def cost_table(found: Mapping[str, Mapping[int, Path]]) -> TextTable:
             ),
         ]
         lines.append(Line(cells, [False] * len(cells), False))
-    notes = ["Minutes and seconds are of processor time on one core."]
+    budgets = {
+        f"{cost['minutes']:g} at {cost['size']} pixels"
+        for paths in found.values()
+        for cost in map(read_cost, paths.values())
+    }
+    notes = [
+        "Minutes and seconds are of processor time on one core. Budget of each training, in minutes: "
+        f"{', '.join(sorted(budgets))}."
+    ]
     return TextTable("cost", heads, lines, notes)
 
 

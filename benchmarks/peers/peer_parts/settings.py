@@ -19,6 +19,7 @@ CLOCK = "peer_parts.training_clock.TrainingClock"  # a plug-in of the library, w
 MODELS = (*OURS, *PEERS)
 FOLDS = 5
 REPOSITORY = Path(__file__).resolve().parents[3]
+KEPT = REPOSITORY / "benchmarks" / "peers" / "results"  # small enough for the repository
 ENVIRONMENT = REPOSITORY / ".venv-peers"  # ignored by git, beside the library's own
 
 
