@@ -157,9 +157,12 @@ def test_the_first_table_is_that_of_the_papers_metrics(
 def test_without_normal_images_areas_say_in_words_that_they_are_undefined(
     compose_config: Compose, tmp_path: Path
 ) -> None:
+    """Once for all numbers and models of one reason."""
     for fold in range(2):
         settings = {"suspicious": ["benign", "malignant"]}
-        write_clinical_run(tmp_path / str(fold), "a", fold, 1, normals=False, settings=settings, num_folds=2)
+        for name in "ab":
+            folder = tmp_path / f"{name}{fold}"
+            write_clinical_run(folder, name, fold, 1, normals=False, settings=settings, num_folds=2)
     tables(
         compose_config("tables", [f"runs={tmp_path}", "comparison.bootstrap_samples=20"], tmp_path / "out")
     )
@@ -167,6 +170,9 @@ def test_without_normal_images_areas_say_in_words_that_they_are_undefined(
     assert "| breast AUC | - |" in markdown
     assert "fold 0, 1: each of 12 cases (breast) has a suspicious lesion, and none is without." in markdown
     assert "per normal image, mean: fold 0, 1: no image is normal." in markdown
+    told = [line for line in markdown.splitlines() if line.startswith("- a, b: breast AUC, breast pAUC FPR")]
+    assert len(told) == 1
+    assert markdown.count("of 12 cases (breast) has a suspicious lesion") == 1
 
 
 def test_a_dataset_that_says_nothing_of_its_images(tmp_path: Path) -> None:

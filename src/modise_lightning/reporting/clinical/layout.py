@@ -120,12 +120,7 @@ def _numbers(
             cells.append("-" if interval is None else _cell(name, interval, signed=False))
         lines.append(Line(cells, [False] * len(cells), False))
     counts = "; ".join(f"{name} {number}" for name, number in models[0].counts.items())
-    reasons = [
-        f"{model.label}: {name}: {_reason(by_fold)}."
-        for model in models
-        for name, by_fold in model.undefined.items()
-        if name in names or name not in model.intervals
-    ]
+    reasons = _undefined(models, names)
     more = len(reasons) - _MOST_REASONS
     if more > 0:
         reasons = [*reasons[:_MOST_REASONS], f"{more} more reasons stand in the CSV file."]
@@ -217,6 +212,19 @@ def _cell(name: str, interval: Interval, *, signed: bool) -> str:
         return value
     star = "*" if math.isnan(interval.bca[0]) else ""
     return f"{value} [{scale * low:{sign}.2f}, {scale * high:{sign}.2f}]{star}"
+
+
+def _undefined(models: Sequence[ClinicalModel], names: Sequence[str]) -> list[str]:
+    """Say why numbers are undefined, a sentence for all numbers and models of one reason."""
+    models_of: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        numbers_of: dict[str, list[str]] = {}
+        for name, by_fold in model.undefined.items():
+            if name in names or name not in model.intervals:
+                numbers_of.setdefault(_reason(by_fold), []).append(name)
+        for reason, numbers in numbers_of.items():
+            models_of.setdefault((reason, ", ".join(numbers)), []).append(model.label)
+    return [f"{', '.join(labels)}: {numbers}: {reason}." for (reason, numbers), labels in models_of.items()]
 
 
 def _reason(by_fold: dict[int, str]) -> str:
