@@ -309,6 +309,7 @@ def test_predict_writes_pictures_and_segments_of_a_folder(
     overrides = [
         f"checkpoint={checkpoint}",
         f"input={images}",
+        "batch_size=1",  # sums of another number of images are rounded otherwise
         "+overrides.inference.score_threshold=0.01",
         "+overrides.inference.overlap_threshold=0",
         "+overrides.inference.mask_threshold=0.05",
@@ -360,6 +361,7 @@ def test_predict_does_the_readable_images_and_names_the_others(
         "contact_sheet.png",
         "exams.csv",
         "failures.txt",
+        "gallery.html",
         "good.json",
         "good_overlay.png",
         "good_panoptic.png",
