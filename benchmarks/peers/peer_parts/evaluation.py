@@ -62,8 +62,9 @@ def evaluate_predictions(
     for image in images:
         prediction = to_prediction(predict(image), len(dataset.categories))
         target = dataset.read_target(image.position)
-        metrics.update([prediction], [target])
-        recorder.update([dataset.records[image.position]], [prediction], [target])
+        record = dataset.records[image.position]
+        metrics.update([prediction], [target], [record.image_id])
+        recorder.update([record], [prediction], [target])
     result = metrics.compute()
     records = recorder.compute(result.best_threshold)
     result = metrics.with_clinical(result, records)
