@@ -92,7 +92,7 @@ def read_serve_settings(config: Mapping[str, Any]) -> ServeSettings:
             "contact_sheet_images": 0,
             "gallery_images": 1,
         },
-        **{"gallery_images": 1, "num_workers": 0, "num_writers": 1, "shards": 1, "shard": 0},
+        **{"num_workers": 0, "num_writers": 1, "shards": 1, "shard": 0},
         "lesions": {
             "source": "instances",
             "minimum_score": lesions.get("minimum_score", 0.0),
