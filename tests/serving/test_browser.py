@@ -233,29 +233,43 @@ def test_files_are_dropped_and_a_folder_is_chosen(page: tuple[str, Path], tmp_pa
 
 
 def test_fingers_move_and_zoom(page: tuple[str, Path], tmp_path: Path) -> None:
+    """One stays and the other goes to twice the distance: what is under the first one stays, twice as large."""
     address, _ = page
     first = "document.querySelector('#hanging canvas')"
     box = f"JSON.stringify({first}.getBoundingClientRect())"
     place = visit(address, tmp_path, give(exam_files()), ("wait", IS_SHOWN), run(box))["values"][-1]
     where = json.loads(place)
     x, y = int(where["x"] + where["width"] / 2), int(where["y"] + where["height"] / 2)
-    picture = run(f"{first}.toDataURL()")
+
+    def column(across: int) -> tuple[str, str]:
+        """Ask the page which column of the picture is so far from the middle of the canvas."""
+        there = f"{{clientX: {x + across}, clientY: {y}}}"
+        text = "document.getElementById('pointer').textContent"
+        return run(f"{first}.dispatchEvent(new PointerEvent('pointermove', {there})); {text}")
+
+    asked = [column(0), column(80)]
     seen = visit(
         address,
         tmp_path,
         give(exam_files()),
         ("wait", IS_SHOWN),
-        picture,
-        ("touch", [[[x - 20, y], [x + 20, y]], [[x - 40, y], [x + 40, y]], [[x - 80, y], [x + 80, y]]]),
-        picture,
-        ("touch", [[[x, y]], [[x + 10, y]], [[x + 30, y]]]),
-        picture,
+        *asked,
+        ("touch", [[[x, y], [x + 80, y]], [[x, y], [x + 120, y]], [[x, y], [x + 160, y]]]),
+        *asked,
+        ("touch", [[[x, y]], [[x + 20, y]], [[x + 40, y]]]),
+        *asked,
+        run(f"{first}.focus()"),
         ("key", "0"),
-        picture,
+        *asked,
     )
     assert complaints(seen) == []
-    whole, zoomed, moved, back = seen["values"][1:]
-    assert len({whole, zoomed, moved}) == 3
+    texts = [text for text in seen["values"] if isinstance(text, str) and ", grey " in text]
+    columns = [int(text.partition("pixel ")[2].partition(",")[0]) for text in texts]
+    whole, zoomed, moved, back = zip(columns[::2], columns[1::2], strict=True)
+    assert zoomed[0] == pytest.approx(whole[0], abs=1)
+    assert zoomed[1] - zoomed[0] == pytest.approx((whole[1] - whole[0]) / 2, abs=1.5)
+    assert moved[0] == pytest.approx(zoomed[0] - (zoomed[1] - zoomed[0]) / 2, abs=1.5)
+    assert moved[1] - moved[0] == pytest.approx(zoomed[1] - zoomed[0], abs=1)
     assert back == whole
 
 
