@@ -75,7 +75,7 @@ def test_both_distributions_hold_what_is_needed_and_no_more(distributions: Path)
 
 def test_the_installed_wheel_runs_with_its_configuration(site: Path, tmp_path: Path) -> None:
     templates = site / "modise_lightning" / "reporting" / "html_report" / "templates"
-    assert len(list(templates.iterdir())) == 6
+    assert len(list(templates.iterdir())) == 7
     code = "import importlib.metadata, modise_lightning; print(modise_lightning.__file__)"
     code += "; print(importlib.metadata.version('modise-lightning'), modise_lightning.__version__)"
     place, versions = run("-c", code, folder=tmp_path, path=site).splitlines()

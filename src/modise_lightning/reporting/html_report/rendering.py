@@ -25,7 +25,7 @@ def render_page(template: str, script: str, filters: Mapping[str, Callable[..., 
 
     Args:
         template: Its file's name.
-        script: Likewise; it is put into the page, as is the style sheet that all pages share.
+        script: Likewise; it is put into the page, behind what the galleries of all pages share.
         filters: Further filters of the template, by name.
         values: What the template shows.
     """
@@ -37,7 +37,10 @@ def render_page(template: str, script: str, filters: Mapping[str, Callable[..., 
         lstrip_blocks=True,
     )
     environment.filters.update(filters, hex_color=hex_color)
-    style, code = ((_TEMPLATES / name).read_text("utf-8") for name in ("report.css", script))
+    style, shared, own = (
+        (_TEMPLATES / name).read_text("utf-8") for name in ("report.css", "gallery.js", script)
+    )
+    code = shared + own
     return environment.get_template(template).render(
         **values,
         style=Markup(style),  # our own files, not a reader's

@@ -1,15 +1,9 @@
-"use strict";
 // Orders and filters the images, and hides lesions below a score. Without it every image and lesion is there.
 
-const names = new Intl.Collator("en", { numeric: true });
 const gallery = document.querySelector(".gallery");
 const find = (selector) => gallery.querySelector(selector);
 const list = find(".cards");
 const cards = [...list.querySelectorAll(".card")];
-
-function byName(first, second) {
-  return names.compare(first.dataset.name, second.dataset.name);
-}
 
 function highest(card) {
   return Math.max(0, ...[...card.querySelectorAll("g.lesion:not([hidden])")].map((each) => Number(each.dataset.score)));
@@ -37,45 +31,8 @@ function arrange() {
   find(".count").textContent = `${shown} of ${cards.length} images`;
 }
 
-function start() {
-  const all = find(".all-prediction");
-  const single = cards.map((card) => card.querySelector(".show-prediction"));
-  const follow = () => {
-    const checked = single.filter((box) => box.checked).length;
-    all.checked = checked > 0;
-    all.indeterminate = checked > 0 && checked < single.length;
-  };
-  all.addEventListener("change", () => {
-    for (const box of single) {
-      box.checked = all.checked;
-    }
-  });
-  for (const [index, box] of single.entries()) {
-    box.addEventListener("change", follow);
-    const button = cards[index].querySelector(".enlarge");
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const enlarged = cards[index].classList.toggle("enlarged");
-      button.setAttribute("aria-pressed", String(enlarged));
-      cards[index].scrollIntoView({ block: "nearest" });
-    });
-  }
-  follow(); // a reloaded page keeps its check boxes
-  const size = find(".size");
-  const resize = () => {
-    gallery.dataset.size = size.value;
-  };
-  size.addEventListener("change", resize);
-  for (const choice of gallery.querySelectorAll(".order, .category, .place, .found")) {
-    choice.addEventListener("change", arrange);
-  }
-  find(".score").addEventListener("input", arrange);
-  find(".toolbar").addEventListener("submit", (event) => event.preventDefault());
-  find(".toolbar").hidden = false;
-  resize();
-  arrange();
-}
-
 if (cards.length > 0) {
-  start();
+  linkBoxes(find(".all-prediction"), cards.map((card) => card.querySelector(".show-prediction")));
+  cards.forEach(makeEnlargeable);
+  startToolbar(gallery, ".order, .category, .place, .found, .score", arrange);
 }

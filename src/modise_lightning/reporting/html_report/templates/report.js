@@ -1,12 +1,5 @@
-"use strict";
 // Toggles, orders and filters the galleries. Without it every image is there, the worst first, and the check
 // boxes of each image still work.
-
-const names = new Intl.Collator("en", { numeric: true });
-
-function byName(first, second) {
-  return names.compare(first.dataset.name, second.dataset.name);
-}
 
 // Images without an IoU (nothing there, nothing predicted) come last in either direction.
 function byIou(direction) {
@@ -31,8 +24,7 @@ const errors = {
 
 function startGallery(gallery) {
   const find = (selector) => gallery.querySelector(selector);
-  const toolbar = find(".toolbar");
-  if (toolbar === null) {
+  if (find(".toolbar") === null) {
     return;
   }
   const list = find(".cards");
@@ -55,46 +47,10 @@ function startGallery(gallery) {
   }
 
   for (const layer of ["truth", "prediction"]) {
-    const all = find(`.all-${layer}`);
-    const single = cards.map((card) => card.querySelector(`.show-${layer}`));
-    const follow = () => {
-      const checked = single.filter((box) => box.checked).length;
-      all.checked = checked > 0;
-      all.indeterminate = checked > 0 && checked < single.length;
-    };
-    all.addEventListener("change", () => {
-      for (const box of single) {
-        box.checked = all.checked;
-      }
-    });
-    for (const box of single) {
-      box.addEventListener("change", follow);
-    }
-    follow(); // a reloaded page keeps its check boxes
+    linkBoxes(find(`.all-${layer}`), cards.map((card) => card.querySelector(`.show-${layer}`)));
   }
-
-  for (const card of cards) {
-    const button = card.querySelector(".enlarge");
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const enlarged = card.classList.toggle("enlarged");
-      button.setAttribute("aria-pressed", String(enlarged));
-      card.scrollIntoView({ block: "nearest" });
-    });
-  }
-
-  const size = find(".size");
-  const resize = () => {
-    gallery.dataset.size = size.value;
-  };
-  size.addEventListener("change", resize);
-  for (const choice of gallery.querySelectorAll(".order, .category, .errors, .stratum")) {
-    choice.addEventListener("change", arrange);
-  }
-  toolbar.addEventListener("submit", (event) => event.preventDefault());
-  toolbar.hidden = false;
-  resize();
-  arrange();
+  cards.forEach(makeEnlargeable);
+  startToolbar(gallery, ".order, .category, .errors, .stratum", arrange);
 }
 
 for (const gallery of document.querySelectorAll(".gallery")) {
