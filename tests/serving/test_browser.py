@@ -233,7 +233,7 @@ def test_files_are_dropped_and_a_folder_is_chosen(page: tuple[str, Path], tmp_pa
 
 
 def test_fingers_move_and_zoom(page: tuple[str, Path], tmp_path: Path) -> None:
-    """One stays and the other goes to twice the distance: what is under the first one stays, twice as large."""
+    """One stays, the other goes to twice the distance: what is under the first one stays, twice as large."""
     address, _ = page
     first = "document.querySelector('#hanging canvas')"
     box = f"JSON.stringify({first}.getBoundingClientRect())"
