@@ -30,7 +30,7 @@ from modise_lightning.metrics.patients.rankings import (
     ScoredCases,
     ScoredDetections,
 )
-from modise_lightning.metrics.patients.resampling import bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.patients.resampling import Bootstrap, holm, permutation_test
 from modise_lightning.metrics.patients.statistics import PatientStatistic, RatioOfSums, SegmentCounts
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
@@ -183,13 +183,11 @@ def measure_coverage(repeats: int, patients: int, samples: int) -> Table:
     for repeat in range(repeats):
         folds = [statistics_of(simulate(generator, patients, 0.5)) for _ in range(FOLDS)]
         others = [statistics_of(simulate(generator, patients, 0.2)) for _ in range(FOLDS)]
+        bootstrap = Bootstrap(samples=samples, confidence=0.95, seed=repeat)
         for group in range(len(folds[0])):
             own, its = ([fold[group] for fold in each] for each in (folds, others))
             for prefix, minus in (("", None), ("difference of ", its)):
-                intervals = bootstrap_intervals(
-                    own, samples=samples, confidence=0.95, seed=repeat, minus=minus
-                )
-                for name, interval in intervals.items():
+                for name, interval in bootstrap.intervals(own, minus=minus).items():
                     if prefix + name in expected:
                         value = expected[prefix + name]
                         inside = [low <= value <= high for low, high in (interval.percentile, interval.bca)]
@@ -288,13 +286,14 @@ def measure_speed(images: int, samples: int) -> Table:
     built = [[fold_statistics(records, how).statistics for records in model] for model in models]
     p_values: list[float] = []
     numbers = 0
+    bootstrap = Bootstrap(samples=samples, confidence=0.95, seed=0)
     for position, model in enumerate(built):
         for group in model[0]:
             own = [fold[group] for fold in model]
-            numbers += len(bootstrap_intervals(own, samples=samples, confidence=0.95, seed=0))
+            numbers += len(bootstrap.intervals(own))
             if position:
                 its = [fold[group] for fold in built[0]]
-                bootstrap_intervals(own, samples=samples, confidence=0.95, seed=0, minus=its)
+                bootstrap.intervals(own, minus=its)
                 p_values += permutation_test(own, its, samples=samples, seed=0).values()
     holm(p_values)
     seconds = time.perf_counter() - begin, time.process_time() - used

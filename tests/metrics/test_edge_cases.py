@@ -12,7 +12,7 @@ import torch
 
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics, Measurement, fold_statistics
 from modise_lightning.metrics.evaluation import SegmentationMetrics
-from modise_lightning.metrics.patients.resampling import bootstrap_intervals
+from modise_lightning.metrics.patients.resampling import Bootstrap
 from modise_lightning.metrics.patients.statistics import measure_once
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.structures import ImageRecord, InstanceSegmentation, PanopticSegmentation, Prediction
@@ -167,7 +167,7 @@ def test_row(row: str) -> None:
 def test_one_patient() -> None:
     """An interval over one patient has no width, and its bias and skewness are unknown."""
     fold = evaluate([([LESION], [(1, 2, 3, 4, 4)])])
-    found = bootstrap_intervals([fold.statistics["segments"]], samples=20, confidence=0.95, seed=0)["PQ"]
+    found = Bootstrap(samples=20, confidence=0.95, seed=0).intervals([fold.statistics["segments"]])["PQ"]
     assert found.percentile == (found.value, found.value)
     assert np.isnan(found.bca).all()
 

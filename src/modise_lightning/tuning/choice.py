@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modise_lightning.metrics.patients.resampling import Interval, bootstrap_intervals
+from modise_lightning.metrics.patients.resampling import Bootstrap, Interval
 from modise_lightning.metrics.patients.statistics import (
     SegmentCounts,
     Values,
@@ -95,14 +95,14 @@ def choose(runs: Sequence[TunedRun], metric: str, *, samples: int, confidence: f
         of_run.append(_best(values[others]))
     default = [run.test.of(0) for run in runs]
     tuned = [run.test.of(own) for run, own in zip(runs, of_run, strict=True)]
-    drawn = {"samples": samples, "confidence": confidence, "seed": seed}
+    bootstrap = Bootstrap(samples=samples, confidence=confidence, seed=seed)
     return Choice(
         candidate=_best(values),
         values=defined_mean(values, 0),
         of_run=of_run,
-        default=bootstrap_intervals(default, **drawn),  # type: ignore[arg-type]
-        tuned=bootstrap_intervals(tuned, **drawn),  # type: ignore[arg-type]
-        gain=bootstrap_intervals(tuned, **drawn, minus=default),  # type: ignore[arg-type]
+        default=bootstrap.intervals(default),
+        tuned=bootstrap.intervals(tuned),
+        gain=bootstrap.intervals(tuned, minus=default),
     )
 
 

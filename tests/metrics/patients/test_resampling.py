@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from modise_lightning.metrics.patients.resampling import (
+    Bootstrap,
     Strata,
-    bootstrap_intervals,
     expanded,
     holm,
     interval,
@@ -54,7 +54,7 @@ def test_both_bounds_are_scipys_on_the_same_resamples(seed: int) -> None:
         ]
         return np.mean(ratios, axis=0)
 
-    found = bootstrap_intervals(folds, samples=300, confidence=0.9, seed=3)["ratio"]
+    found = Bootstrap(samples=300, confidence=0.9, seed=3).intervals(folds)["ratio"]
     data = [np.arange(len(fold.patients)) for fold in folds]
     for method, bounds in (("percentile", found.percentile), ("BCa", found.bca)):
         expected = bootstrap(
@@ -91,7 +91,7 @@ def test_the_level_is_expanded_by_students_t(sizes: list[int], level: float) -> 
 @settings(max_examples=50, deadline=None)
 def test_bounds_of_very_few_patients_are_in_order_and_among_the_resamples(seed: int, size: int) -> None:
     fold = make_fold(np.random.default_rng(seed), size, "a")
-    found = bootstrap_intervals([fold], samples=100, confidence=0.95, seed=seed)["ratio"]
+    found = Bootstrap(samples=100, confidence=0.95, seed=seed).intervals([fold])["ratio"]
     drawn = fold.measure(Strata((0,), (size,)).draw(100, seed)[0])["ratio"][:, 0]
     for low, high in (found.percentile, found.bca):
         assert np.isnan(low) == np.isnan(high)
@@ -105,7 +105,7 @@ def test_an_expanded_interval_of_few_covers_the_mean_as_students_does() -> None:
     for seed in range(400):
         values = generator.normal(size=(8, 1))
         fold = RatioOfSums("mean", tuple("abcdefgh"), values, np.ones((8, 1)))
-        found = bootstrap_intervals([fold], samples=1000, confidence=0.95, seed=seed)["mean"]
+        found = Bootstrap(samples=1000, confidence=0.95, seed=seed).intervals([fold])["mean"]
         drawn = fold.measure(Strata((0,), (8,)).draw(1000, seed)[0])["mean"][:, 0]
         plain = np.quantile(drawn, [0.025, 0.975])
         held["expanded"] += found.percentile[0] <= 0 <= found.percentile[1]
@@ -117,9 +117,9 @@ def test_an_expanded_interval_of_few_covers_the_mean_as_students_does() -> None:
 def test_patients_that_all_folds_share_are_drawn_once() -> None:
     """Two trainings with the same results on the same patients vary as much as one."""
     fold = make_fold(np.random.default_rng(0), 15, "a")
-    settings_ = {"samples": 200, "confidence": 0.95, "seed": 1}
-    alone = bootstrap_intervals([fold], **settings_)["ratio"]
-    shared = bootstrap_intervals([fold, fold], **settings_)["ratio"]
+    drawn = Bootstrap(samples=200, confidence=0.95, seed=1)
+    alone = drawn.intervals([fold])["ratio"]
+    shared = drawn.intervals([fold, fold])["ratio"]
     assert shared.percentile == pytest.approx(alone.percentile)
     assert shared.bca == pytest.approx(alone.bca)
     assert Strata.of([("a",), ("b", "c"), ("a",)]) == Strata((0, 1, 0), (1, 2))
@@ -129,7 +129,7 @@ def test_patients_that_all_folds_share_are_drawn_once() -> None:
 @settings(max_examples=10, deadline=None)
 def test_the_difference_of_equal_models_is_0_without_width(seed: int) -> None:
     fold = make_fold(np.random.default_rng(seed), 10, "a")
-    found = bootstrap_intervals([fold], samples=50, confidence=0.95, seed=0, minus=[fold])["ratio"]
+    found = Bootstrap(samples=50, confidence=0.95, seed=0).intervals([fold], minus=[fold])["ratio"]
     assert (found.value, found.percentile, found.deviation) == (0, (0, 0), 0)
     assert np.isnan(found.bca).all()
     assert permutation_test([fold], [fold], samples=50, seed=0)["ratio"] == 1
@@ -139,8 +139,8 @@ def test_a_paired_difference_is_narrower_than_one_of_separate_draws() -> None:
     """A model that is a little better for every patient."""
     first = make_fold(np.random.default_rng(2), 40, "a")
     second = RatioOfSums("ratio", first.patients, 0.95 * first.numerator, first.denominator)
-    paired = bootstrap_intervals([first], samples=500, confidence=0.95, seed=0, minus=[second])["ratio"]
-    own = bootstrap_intervals([first], samples=500, confidence=0.95, seed=0)["ratio"]
+    paired = Bootstrap(samples=500, confidence=0.95, seed=0).intervals([first], minus=[second])["ratio"]
+    own = Bootstrap(samples=500, confidence=0.95, seed=0).intervals([first])["ratio"]
     assert paired.value == pytest.approx(0.05 * own.value)
     assert paired.percentile[0] > 0
     assert paired.deviation < own.deviation / 10
@@ -149,12 +149,12 @@ def test_a_paired_difference_is_narrower_than_one_of_separate_draws() -> None:
 def test_undefined_resamples_are_left_out_and_told() -> None:
     """One of two patients has all there is; a quarter of the resamples lacks it."""
     fold = RatioOfSums("ratio", ("a", "b"), np.array([[0.5], [0.0]]), np.array([[1.0], [0.0]]))
-    found = bootstrap_intervals([fold], samples=4000, confidence=0.95, seed=0)["ratio"]
+    found = Bootstrap(samples=4000, confidence=0.95, seed=0).intervals([fold])["ratio"]
     assert found.value == 0.5
     assert found.percentile == (0.5, 0.5)
     assert found.defined == pytest.approx(0.75, abs=0.03)
     nothing = RatioOfSums("ratio", ("a", "b"), np.zeros((2, 1)), np.zeros((2, 1)))
-    undefined = bootstrap_intervals([nothing], samples=10, confidence=0.95, seed=0)["ratio"]
+    undefined = Bootstrap(samples=10, confidence=0.95, seed=0).intervals([nothing])["ratio"]
     assert np.isnan([undefined.value, *undefined.percentile, *undefined.bca]).all()
     assert undefined.defined == 0
 
@@ -165,9 +165,9 @@ def test_a_class_of_one_model_is_no_part_of_a_difference() -> None:
     other = counts.copy()
     other[:, 1, 1] = 1  # predicts a class without truth: its own PQ is the mean of 0.8 and 0
     first, second = SegmentCounts(("a", "b"), counts), SegmentCounts(("a", "b"), other)
-    found = bootstrap_intervals([first], samples=10, confidence=0.95, seed=0, minus=[second])["PQ"]
+    found = Bootstrap(samples=10, confidence=0.95, seed=0).intervals([first], minus=[second])["PQ"]
     assert found.value == 0
-    assert bootstrap_intervals([second], samples=10, confidence=0.95, seed=0)["PQ"].value == pytest.approx(
+    assert Bootstrap(samples=10, confidence=0.95, seed=0).intervals([second])["PQ"].value == pytest.approx(
         0.4
     )
 

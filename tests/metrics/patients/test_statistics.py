@@ -75,23 +75,31 @@ def test_a_class_without_truth_has_no_average_precision() -> None:
     assert np.isnan(ranked.measure(np.ones((2, 1)))["AP"]).all()
 
 
-@given(seed=SEEDS, normal_only=st.booleans())
+@given(
+    seed=SEEDS,
+    normal_only=st.booleans(),
+    times=st.sampled_from([1, 80]),
+    num_false=st.sampled_from([12, 400]),
+)
 @settings(deadline=None)
-def test_froc_of_repeated_images(seed: int, normal_only: bool) -> None:
-    """A patient has one image; false positives are counted in all images, or in those without lesions."""
+def test_froc_of_repeated_images(seed: int, normal_only: bool, times: int, num_false: int) -> None:
+    """A patient has one image; false positives are counted in all images, or in those without lesions.
+
+    With hundreds of cuts they are looked at in parts, up to those that let too much through.
+    """
     generator = np.random.default_rng(seed)
     rates = (0.125, 0.5, 1.0, 4.0)
-    lesions = generator.integers(0, 3, len(PATIENTS))
+    lesions = times * generator.integers(0, 3, len(PATIENTS))
     lesion_patient = np.repeat(np.arange(len(PATIENTS)), lesions)
     found_at = np.where(
         generator.random(len(lesion_patient)) < 0.6,
-        generator.integers(0, 6, len(lesion_patient)) / 5,
+        generator.integers(0, 6 * times, len(lesion_patient)) / 5,
         -np.inf,
     )
-    false_patient = np.sort(generator.integers(0, len(PATIENTS), 12))
+    false_patient = np.sort(generator.integers(0, len(PATIENTS), num_false))
     counted = (lesions == 0) if normal_only else np.ones(len(PATIENTS), dtype=bool)
     false_patient = false_patient[counted[false_patient]]
-    false_score = generator.integers(0, 6, len(false_patient)) / 5
+    false_score = generator.integers(0, 6 * times, len(false_patient)) / 5
     targets = FoundTargets(
         "FROC", PATIENTS, rates, lesion_patient, found_at, false_patient, false_score, counted.astype(float)
     )

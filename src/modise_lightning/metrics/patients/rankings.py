@@ -18,6 +18,7 @@ from modise_lightning.metrics.patients.statistics import Values
 from modise_lightning.metrics.patients.weighted_ranking import OperatingPoints
 
 Positions = NDArray[np.int64]
+_CUTS_AT_A_TIME = 128  # most of them let far more through than any rate, and are never looked at
 
 
 @dataclass(frozen=True)
@@ -128,28 +129,46 @@ class FoundTargets:
     def measure(self, weights: Values) -> dict[str, Values]:
         """Give the highest sensitivity at each rate, and their mean (LUNA16, Setio et al. 2017)."""
         found = np.isfinite(self.found_at)
-        cuts = np.unique(self.found_at[found])[::-1]  # J, the strictest first
-        group = np.searchsorted(-cuts, -self.found_at[found])
-        shape = (len(self.patients), len(cuts))
-        hits = np.cumsum(weights @ _count(self.target_patient[found], group, shape), axis=1)
-        # A false positive is let through by the first cut that is not above it.
-        passed = np.searchsorted(-cuts, -self.false_score)
-        let_through = passed < len(cuts)
-        false = _count(self.false_patient[let_through], passed[let_through], shape)
-        exposure = weights @ self.exposure
-        rate = np.cumsum(weights @ false, axis=1) / np.where(exposure > 0, exposure, np.nan)[:, None]
+        order = np.argsort(-self.found_at[found], kind="stable")
+        cuts, hits_of_cut = np.unique(-self.found_at[found], return_counts=True)  # J, the strictest first
+        allowed = self._cuts_within_rates(-cuts, weights)
+        most = max((int(own.max(initial=0)) for own in allowed), default=0)
+        ends = np.append(0, np.cumsum(hits_of_cut[:most]))
+        patients = self.target_patient[found][order[: ends[-1]]]
+        hits = np.hstack([np.zeros((len(weights), 1)), np.cumsum(weights[:, patients], axis=1)])
         targets = weights @ np.bincount(self.target_patient, minlength=len(self.patients)).astype(np.float64)
-        defined = (targets > 0) & (exposure > 0)
-        with_none = np.hstack([np.zeros((len(weights), 1)), hits])
-        rows = np.arange(len(weights))
+        defined = (targets > 0) & (weights @ self.exposure > 0)
         values = {}
-        for limit in self.rates:
-            reached = with_none[rows, (rate <= limit).sum(1)]
+        for limit, own in zip(self.rates, allowed, strict=True):
+            reached = hits[np.arange(len(weights)), ends[own]]
             values[f"{self.name} at {limit:g}"] = np.where(
                 defined, reached / np.where(targets > 0, targets, 1), np.nan
             )
         values[f"{self.name}, mean"] = np.mean(list(values.values()), axis=0)
         return {name: column[:, None] for name, column in values.items()}
+
+    def _cuts_within_rates(self, cuts: Values, weights: Values) -> list[Positions]:
+        """Count the cuts, from the strictest of (J,), that let no more through than each rate: (S,) each."""
+        # A false positive is let through by the first cut that is not above it.
+        passed = np.searchsorted(-cuts, -self.false_score)
+        order = np.argsort(passed, kind="stable")
+        passed, patients = passed[order], self.false_patient[order]
+        exposure = weights @ self.exposure
+        exposure = np.where(exposure > 0, exposure, np.nan)[:, None]
+        allowed = [np.zeros(len(weights), dtype=np.int64) for _ in self.rates]
+        before = np.zeros((len(weights), 1))
+        for start in range(0, len(cuts), _CUTS_AT_A_TIME):
+            stop = min(start + _CUTS_AT_A_TIME, len(cuts))
+            own = slice(*np.searchsorted(passed, [start, stop]))
+            false = _count(patients[own], passed[own] - start, (len(self.patients), stop - start))
+            false_until = before + np.cumsum(weights @ false, axis=1)
+            for count, limit in zip(allowed, self.rates, strict=True):
+                count += (false_until / exposure <= limit).sum(1)
+            before = false_until[:, -1:]
+            # Laxer cuts let more through, so that no row gets back within a rate.
+            if not (before / exposure <= max(self.rates)).any():
+                break
+        return allowed
 
     def beside(self, other: FoundTargets) -> FoundTargets:
         """Put another model's targets and false positives behind these, with ranks for scores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,44 +80,64 @@ def measure_all(folds: Folds, weights: Sequence[Values]) -> dict[str, Values]:
     return {name: np.stack([each[name] for each in measured], axis=1) for name in measured[0]}
 
 
-def bootstrap_intervals(
-    folds: Folds, *, samples: int, confidence: float, seed: int, minus: Folds | None = None
-) -> dict[str, Interval]:
-    """Estimate how each number of a model, or its difference from another one's, varies with the patients.
+class Bootstrap:
+    """Draws patients again and again, alike for all statistics of the same patients.
 
     Patients are drawn with replacement within each fold, all images of a patient together; the trainings stay
     as they are. A class that is undefined in a resample is no part of its mean, for a difference in either
     model.
-
-    Args:
-        folds: The model's statistics, one a fold.
-        samples: Number of resamples.
-        confidence: In (0, 1).
-        seed: Of the draws; models of one seed and the same patients are drawn alike.
-        minus: Of another model, on the same patients.
-
-    Returns:
-        By number.
     """
-    strata = Strata.of([fold.patients for fold in folds])
-    measure = _measurement(folds, minus)
-    drawn = strata.draw(samples, seed)
-    resampled = measure([drawn[stratum] for stratum in strata.of_fold])
-    whole = measure([np.ones((1, strata.sizes[stratum])) for stratum in strata.of_fold])
-    left_out = measure([1 - np.eye(strata.sizes[stratum]) for stratum in strata.of_fold])
-    intervals = {}
-    for name, values in whole.items():
-        by_fold = np.concatenate(values)
-        jackknife = [
-            _leave_one_out(by_fold, left_out[name], strata, stratum) for stratum in range(len(strata.sizes))
-        ]
-        intervals[name] = interval(
-            float(defined_mean(by_fold, 0)),
-            defined_mean(np.stack(resampled[name], 1), 1),
-            jackknife,
-            expanded(confidence, strata.sizes),
-        )
-    return intervals
+
+    def __init__(self, *, samples: int, confidence: float, seed: int) -> None:
+        """Draw when the first statistics come.
+
+        Args:
+            samples: Number of resamples.
+            confidence: In (0, 1).
+            seed: Of the draws.
+        """
+        self.samples = samples
+        self.confidence = confidence
+        self.seed = seed
+        self._last: tuple[tuple[int, ...], list[Values]] = ((), [])
+
+    def intervals(self, folds: Folds, minus: Folds | None = None) -> dict[str, Interval]:
+        """Estimate how each number of a model, or its difference from another's, varies with the patients.
+
+        Args:
+            folds: The model's statistics, one a fold.
+            minus: Of another model, on the same patients.
+
+        Returns:
+            By number.
+        """
+        strata = Strata.of([fold.patients for fold in folds])
+        weights = self._weights(strata)
+        measured = _measure_means(folds, [weights[stratum] for stratum in strata.of_fold], minus)
+        found = {}
+        for name, values in measured.items():
+            by_fold = np.array([own[0] for own in values])
+            left_out = [own[1 : -self.samples] for own in values]
+            resampled = np.stack([own[-self.samples :] for own in values], 1)
+            jackknife = [
+                _leave_one_out(by_fold, left_out, strata, stratum) for stratum in range(len(strata.sizes))
+            ]
+            found[name] = interval(
+                float(defined_mean(by_fold, 0)),
+                defined_mean(resampled, 1),
+                jackknife,
+                expanded(self.confidence, strata.sizes),
+            )
+        return found
+
+    def _weights(self, strata: Strata) -> list[Values]:
+        """Give the patients of each stratum as they are, without each one, and drawn: (1 + P + S, P) each."""
+        sizes, weights = self._last
+        if sizes != strata.sizes:
+            drawn = strata.draw(self.samples, self.seed)
+            weights = [np.vstack([np.ones(own.shape[1]), 1 - np.eye(own.shape[1]), own]) for own in drawn]
+            self._last = (strata.sizes, weights)
+        return weights
 
 
 def expanded(confidence: float, sizes: Sequence[int]) -> float:
@@ -231,23 +251,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-Measured = dict[str, list[Values]]
-
-
-def _measurement(folds: Folds, minus: Folds | None) -> Callable[..., Measured]:
-    """Give what measures weights of each fold: by number, (S,) of each fold, averaged over its classes."""
-
-    def measure(weights: Sequence[Values]) -> Measured:
-        values: Measured = {}
-        for position, own in enumerate(weights):
-            first = folds[position].measure(own)
-            second = None if minus is None else minus[position].measure(own)
-            for name, by_class in first.items():
-                difference = by_class if second is None else by_class - second[name]
-                values.setdefault(name, []).append(defined_mean(difference, 1))
-        return values
-
-    return measure
+def _measure_means(folds: Folds, weights: Sequence[Values], minus: Folds | None) -> dict[str, list[Values]]:
+    """Measure weights of each fold: by number, (S,) of each fold, averaged over its classes."""
+    values: dict[str, list[Values]] = {}
+    for position, own in enumerate(weights):
+        first = folds[position].measure(own)
+        second = None if minus is None else minus[position].measure(own)
+        for name, by_class in first.items():
+            difference = by_class if second is None else by_class - second[name]
+            values.setdefault(name, []).append(defined_mean(difference, 1))
+    return values
 
 
 def _leave_one_out(

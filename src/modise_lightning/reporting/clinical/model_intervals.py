@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics
 from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.clinical.strata import Stratum, pool_strata
-from modise_lightning.metrics.patients.resampling import Interval, bootstrap_intervals, holm, permutation_test
+from modise_lightning.metrics.patients.resampling import Bootstrap, Interval, holm, permutation_test
 from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
 from modise_lightning.reporting.clinical.model_folds import (
     check_settings,
@@ -95,13 +95,17 @@ def measure_models(
     reference = choose_reference(table.models, comparison.reference)
     if reference not in rows:
         reference = rows[0]
+    is_drawn = comparison.bootstrap_samples > 0
+    bootstrap = Bootstrap(
+        samples=max(1, comparison.bootstrap_samples), confidence=comparison.confidence, seed=comparison.seed
+    )
     models = []
     for row in rows:
         own = folds[row.label]
         check_values(row, own)
         differences: dict[str, Difference] = {}
-        if row is not reference and comparison.bootstrap_samples:
-            differences, reason = _differences(own, folds[reference.label], comparison)
+        if row is not reference and is_drawn:
+            differences, reason = _differences(own, folds[reference.label], bootstrap)
             notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
             left_out = sorted(set(row.runs) ^ set(reference.runs))
             if left_out and differences:
@@ -113,7 +117,7 @@ def measure_models(
         models.append(
             ClinicalModel(
                 label=row.label,
-                intervals=_intervals(own, comparison),
+                intervals=_intervals(own, bootstrap, is_drawn=is_drawn),
                 differences=differences,
                 undefined=_undefined(own),
                 strata=pool_strata([each.strata for each in results]),
@@ -185,17 +189,13 @@ def _groups(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, PatientS
     }
 
 
-def _intervals(folds: Mapping[int, FoldStatistics], comparison: ComparisonSettings) -> dict[str, Interval]:
+def _intervals(
+    folds: Mapping[int, FoldStatistics], bootstrap: Bootstrap, *, is_drawn: bool
+) -> dict[str, Interval]:
     intervals: dict[str, Interval] = {}
     for statistics in _groups(folds).values():
-        found = bootstrap_intervals(
-            list(statistics.values()),
-            samples=max(1, comparison.bootstrap_samples),
-            confidence=comparison.confidence,
-            seed=comparison.seed,
-        )
-        intervals |= found
-    if comparison.bootstrap_samples:
+        intervals |= bootstrap.intervals(list(statistics.values()))
+    if is_drawn:
         return intervals
     nothing = (math.nan, math.nan)
     return {
@@ -205,7 +205,7 @@ def _intervals(folds: Mapping[int, FoldStatistics], comparison: ComparisonSettin
 
 
 def _differences(
-    own: Mapping[int, FoldStatistics], other: Mapping[int, FoldStatistics], comparison: ComparisonSettings
+    own: Mapping[int, FoldStatistics], other: Mapping[int, FoldStatistics], bootstrap: Bootstrap
 ) -> tuple[dict[str, Difference], str | None]:
     shared = sorted(set(own) & set(other))
     if not shared:
@@ -221,12 +221,8 @@ def _differences(
         if not both:
             continue
         first, second = [statistics[fold] for fold in both], [theirs[name][fold] for fold in both]
-        samples, seed = comparison.bootstrap_samples, comparison.seed
-        intervals = bootstrap_intervals(
-            first, samples=samples, confidence=comparison.confidence, seed=seed, minus=second
-        )
-        p_values = permutation_test(first, second, samples=samples, seed=seed)
-        for number, interval in intervals.items():
+        p_values = permutation_test(first, second, samples=bootstrap.samples, seed=bootstrap.seed)
+        for number, interval in bootstrap.intervals(first, minus=second).items():
             differences[number] = Difference(interval, p_values[number], math.nan)
     return differences, None
 
