@@ -56,9 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=30, help="at most those of an epoch")
     parser.add_argument("--busy", type=int, default=4, help="processes beside the training")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--spin-counts", type=int, nargs="*", default=[1000, 10000])
     parser.add_argument("--root", type=Path, default=Path("data/phantom"))
     arguments = parser.parse_args()
@@ -96,7 +96,9 @@ def _train(way: Way, steps: int, root: Path) -> Cost:
     environment = {key: value for key, value in os.environ.items() if key not in unset}
     with tempfile.TemporaryDirectory() as folder:
         overrides = [
-            f"+trainer.max_steps={steps}",
+            f"trainer.limit_train_batches={steps}",
+            "trainer.max_epochs=1",
+            "trainer.check_val_every_n_epoch=1",
             "trainer.limit_val_batches=1",
             "trainer.limit_test_batches=1",
             "baselines=[]",

@@ -28,7 +28,6 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     Returns:
         Test results of the trained model and of the configured baselines.
     """
-    from functools import partial
     from pathlib import Path
 
     import lightning
@@ -39,6 +38,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.callbacks.result_files import ResultFiles
+    from modise_lightning.callbacks.thread_count import count_threads
     from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
     from modise_lightning.configuration.assembly import (
         build_data,
@@ -72,6 +72,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     start = read_start(config)
     check_weights(config)
     use_threads(config.num_threads)
+    thread_counters = count_threads(config.num_threads)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     dataset = data.dataset
@@ -90,8 +91,14 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
         ),
         WandbDashboard(evaluation, categories=data.categories, num_images=config.pictures.num_images),
     ]
-    build_trainer = partial(instantiate, config.trainer)
-    trainer: lightning.Trainer = build_trainer(
+
+    def build_trainer(*, callbacks: list[lightning.Callback], **settings: object) -> lightning.Trainer:
+        return cast(
+            lightning.Trainer,
+            instantiate(config.trainer, callbacks=[*callbacks, *thread_counters], **settings),
+        )
+
+    trainer = build_trainer(
         logger=instantiate(config.logger),
         callbacks=[
             evaluation,

@@ -1,0 +1,82 @@
+"""Computes with fewer threads while other processes need the machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+
+from modise_lightning.cores import use_threads
+from modise_lightning.free_cores import CoreTimes, free_cores
+
+_log = logging.getLogger(__name__)
+_PERIOD = 5.0  # seconds; chosen: what others do for less is not worth a change
+
+
+class ThreadCount(lightning.Callback):
+    """Takes as many threads as there are free cores, and looks again every few seconds.
+
+    The threads of an operator wait for each other by trying again and again. Where they do not all have a
+    core, that takes several times the processor time of the work itself, from the other processes too.
+    """
+
+    def __init__(self, most: int, read: Callable[[], CoreTimes] = CoreTimes.now) -> None:
+        """Start to count.
+
+        Args:
+            most: Threads on a free machine.
+            read: Reads what the cores have done.
+        """
+        self._most = most
+        self._read = read
+        self._last = read()
+        self._is_told = False
+
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
+        """Look, if it is time."""
+        self._follow()
+
+    def on_validation_batch_start(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Look, if it is time."""
+        self._follow()
+
+    def on_test_batch_start(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Look, if it is time."""
+        self._follow()
+
+    def _follow(self) -> None:
+        now = self._read()
+        if now.clock - self._last.clock < _PERIOD:
+            return
+        free = free_cores(self._last, now)
+        self._last = now
+        if free is None:
+            return
+        wanted = max(1, min(self._most, round(free)))
+        if wanted == torch.get_num_threads():
+            return
+        use_threads(wanted)
+        if not self._is_told:
+            _log.info(
+                "others use this machine: %d of %d threads, more when it is free again. Equal seeds agree to "
+                "rounding then; num_threads=%d keeps the number.",
+                wanted,
+                self._most,
+                self._most,
+            )
+            self._is_told = True
+
+
+def count_threads(number: int | None) -> list[lightning.Callback]:
+    """Give the callback, unless somebody chose a number of threads, as a setting or by OMP_NUM_THREADS.
+
+    Args:
+        number: The setting; PyTorch has as many threads already.
+    """
+    if number is not None or "OMP_NUM_THREADS" in os.environ:
+        return []
+    return [ThreadCount(torch.get_num_threads())]
