@@ -1,11 +1,15 @@
 """Windows cover every pixel once or more, and their features come back to where they were cut from."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from modise_lightning.backbones.windows import (
     count_windows,
@@ -65,6 +69,33 @@ def test_overlapping_features_are_averaged() -> None:
     levels[3] = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]], [[[20.0, 5.0], [40.0, 6.0]]]])
     merged = merge_windows(FeaturePyramid(*levels), [(0, 0), (0, 32)], 1, (64, 96))
     assert torch.equal(merged.s5, torch.tensor([[[[1.0, 11.0, 5.0], [3.0, 22.0, 6.0]]]]))
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that operators write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(  # noqa: D105
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.count += sum(each.numel() for each in tree_leaves(found) if isinstance(each, Tensor))
+        return found
+
+
+def test_merging_and_its_gradient_grow_with_the_pixels() -> None:
+    written = []
+    for side in (4, 16):
+        windows, offsets = split_into_windows(torch.rand(1, 3, 32 * side - 16, 32 * side), 32)
+        levels = [level.requires_grad_() for level in pyramid_of(windows).levels]
+        with Written() as counter:
+            merged = merge_windows(FeaturePyramid(*levels), offsets, 1, (32 * side - 16, 32 * side))
+            sum(level.sum() for level in merged.levels).backward()
+        written.append(counter.count)
+    assert written[1] < 16 * 1.1 * written[0]
 
 
 def test_one_window_is_not_copied() -> None:

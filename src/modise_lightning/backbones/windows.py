@@ -94,14 +94,23 @@ def _merge_level(
     height, width = (-(-side // stride) for side in canvas)
     if len(offsets) == 1:
         return windows[..., :height, :width]
-    size = windows.shape[-1]
-    bottom, right = max(y for y, _ in offsets) + size, max(x for _, x in offsets) + size
-    total = windows.new_zeros(batch, windows.shape[1], bottom, right)
-    count = windows.new_zeros(bottom, right)
-    for (y, x), window in zip(offsets, windows.view(batch, -1, *windows.shape[1:]).unbind(1), strict=True):
-        total[..., y : y + size, x : x + size] += window
-        count[y : y + size, x : x + size] += 1
-    return (total / count)[..., :height, :width]
+    rows, columns = (sorted(set(starts)) for starts in zip(*offsets, strict=True))
+    grid = windows.view(batch, len(rows), len(columns), *windows.shape[1:])
+    across = _join(grid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5), columns, dim=-1)  # (B, C, n, size, width)
+    return _join(across.flatten(2, 3), rows, dim=2)[..., :height, :width]
+
+
+def _join(windows: Tensor, starts: Sequence[int], dim: int) -> Tensor:
+    """Join windows that follow each other along a dimension, the last one shifted inwards.
+
+    Written into the result one after the other, each would copy the whole gradient.
+    """
+    size = windows.shape[dim] // len(starts)
+    overlap = size * len(starts) - (starts[-1] + size)
+    if not overlap:
+        return windows
+    whole, shared, again, rest = torch.split(windows, [starts[-1], overlap, overlap, size - overlap], dim=dim)
+    return torch.cat([whole, (shared + again) / 2, rest], dim=dim)
 
 
 def _round_up(side: int) -> int:
