@@ -45,9 +45,24 @@ def test_a_budget_becomes_epochs(part: Callable[[str], ModuleType]) -> None:
     assert budget.epochs_within(1, [30.0, 25.0, 20.0]) == 1
     assert budget.steps_within(900, 18.0) == 50
     assert budget.steps_within(1, 18.0) == 1
-    assert budget.divide_into_epochs(7, 50) == (7, 1)
-    epochs, steps = budget.divide_into_epochs(949, 50)
-    assert (epochs, steps) == (50, 18)
+    assert budget.steps_of_epoch(900, 50, 9.0) == 2
+    assert budget.steps_of_epoch(-5, 1, 9.0) == 1
+
+
+@pytest.mark.parametrize("step", [0.5, 1.7, 6.2, 9.0])
+@pytest.mark.parametrize("wrong", [0.5, 0.9, 1.0, 1.22, 2.0])
+def test_steps_fill_the_budget_whatever_was_measured(
+    part: Callable[[str], ModuleType], step: float, wrong: float
+) -> None:
+    """Each epoch's steps come from what is left; the last epoch's rounding remains."""
+    budget = part("peer_parts.budget")
+    epochs = min(50, budget.steps_within(900, step * wrong))
+    spent, taken = 0.0, 0
+    for epoch in range(epochs):
+        seconds = spent / taken if taken else step * wrong
+        steps = budget.steps_of_epoch(900 - spent, epochs - epoch, seconds)
+        spent, taken = spent + steps * step, taken + steps
+    assert abs(spent - 900) <= step
 
 
 def test_the_clock_adds_up_what_it_ran(
@@ -246,8 +261,7 @@ def test_a_result_that_is_there_is_not_made_again(
 
 def test_the_learning_rate_ends_at_zero(part: Callable[[str], ModuleType]) -> None:
     factor = part("peer_parts.mask2former").learning_rate_factor
-    factors = [factor(step, 100) for step in range(101)]
-    assert factors[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert factors[5] == 1.0
+    factors = [factor(step / 100) for step in range(101)]
+    assert factors[:6] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert all(later < earlier for earlier, later in pairwise(factors[5:]))
-    assert factors[100] == 0.0
+    assert factors[100] == factor(1.01) == 0.0

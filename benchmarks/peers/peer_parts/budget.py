@@ -23,6 +23,10 @@ class ProcessorClock:
         """Run on."""
         self._started = time.process_time()
 
+    def read(self) -> float:
+        """Give the seconds so far, those of a running clock included."""
+        return self.seconds + (0.0 if self._started is None else time.process_time() - self._started)
+
     def stop(self) -> None:
         """Stop; without effect on a clock that stands."""
         if self._started is not None:
@@ -63,15 +67,15 @@ def epochs_within(budget: float, measured: Sequence[float]) -> int:
     return len(measured) + int((budget - spent) / min(measured))
 
 
-def divide_into_epochs(steps: int, most: int) -> tuple[int, int]:
-    """Divide steps into epochs for a schedule that changes the learning rate with the epoch.
+def steps_of_epoch(left: float, epochs: int, step: float) -> int:
+    """Give the steps of the next epoch, so that what is left of the budget lasts for all epochs; at least 1.
+
+    Asked before each epoch with what a step has taken until then, it ends with the budget whatever the first
+    measurement was.
 
     Args:
-        steps: Optimizer steps that fit into the budget.
-        most: Epochs at most.
-
-    Returns:
-        Epochs, and steps of each; together at most ``steps``, and less than one step an epoch below it.
+        left: Processor seconds.
+        epochs: That are still to come, this one included.
+        step: Processor seconds of a step.
     """
-    epochs = min(most, steps)
-    return epochs, steps // epochs
+    return max(1, round(left / (epochs * step)))

@@ -5,7 +5,6 @@ Runs in the peers' environment: ``python -m peer_parts.mask2former --help``.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +19,7 @@ from transformers import (
     SwinConfig,
 )
 
-from peer_parts.budget import ProcessorClock, peak_memory_mb, steps_within
+from peer_parts.budget import ProcessorClock, peak_memory_mb
 from peer_parts.exchange import Exchange, ExchangedImage
 from peer_parts.peer_process import PeerRun, run_peer
 from peer_parts.predictions import PredictedImage, write_prediction
@@ -43,7 +42,7 @@ _BATCH_SIZE = 8
 _LEARNING_RATE = 3e-4  # ten to thirty times that of fine-tuning, as weights are random; as our swin_tiny's
 _WEIGHT_DECAY = 0.05  # of Mask2Former
 _GRADIENT_NORM = 1.0  # random weights have larger gradients than Mask2Former's 0.01 lets through
-_WARM_UP = 0.05  # of the steps
+_WARM_UP = 0.05  # of the budget
 _POWER = 0.9  # of the polynomial schedule (Chen et al. 2017, DeepLab)
 _MEASURED_STEPS = 5
 
@@ -57,8 +56,7 @@ def main() -> None:
     labels = sorted(run.exchange.categories)
     processor = Mask2FormerImageProcessor(do_resize=False, do_reduce_labels=False, ignore_index=None)
     step_seconds = _measure(run, processor, labels)
-    steps = steps_within(run.minutes * 60, step_seconds)
-    model, clock = _train(run, processor, labels, steps)
+    model, clock, steps = _train(run, processor, labels, step_seconds)
     memory = peak_memory_mb()
     seconds = _predict(run, processor, model, labels)
     run.write_cost(
@@ -88,12 +86,15 @@ def build(size: int, num_labels: int) -> Mask2FormerForUniversalSegmentation:
     return Mask2FormerForUniversalSegmentation(config)
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Rise linearly, then fall polynomially to 0 at the last step."""
-    warm_up = max(1, math.ceil(_WARM_UP * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return (1 - (step - warm_up) / max(1, steps - warm_up)) ** _POWER
+def learning_rate_factor(share: float) -> float:
+    """Rise linearly, then fall polynomially to 0.
+
+    Args:
+        share: Of the budget that is spent, at the end of the step.
+    """
+    if share < _WARM_UP:
+        return share / _WARM_UP
+    return (1 - (min(share, 1.0) - _WARM_UP) / (1 - _WARM_UP)) ** _POWER
 
 
 def batches(
@@ -159,23 +160,27 @@ def _measure(run: PeerRun, processor: Mask2FormerImageProcessor, labels: list[in
 
 
 def _train(
-    run: PeerRun, processor: Mask2FormerImageProcessor, labels: list[int], steps: int
-) -> tuple[Mask2FormerForUniversalSegmentation, ProcessorClock]:
+    run: PeerRun, processor: Mask2FormerImageProcessor, labels: list[int], step_seconds: float
+) -> tuple[Mask2FormerForUniversalSegmentation, ProcessorClock, int]:
+    """Train until the budget is spent; give the number of steps too."""
     torch.manual_seed(run.seed)
     model = build(run.exchange.size, len(labels)).train()
     source = batches(run.exchange, run.exchange.split(run.fold, "train"), labels, run.seed)
-    optimizer, clock = _optimizer(model), ProcessorClock()
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda number: learning_rate_factor(number, steps)
-    )
+    optimizer, clock, budget = _optimizer(model), ProcessorClock(), run.minutes * 60
+    rates = [group["lr"] for group in optimizer.param_groups]
     clock.start()
-    for number in range(steps):
+    number = 0
+    while number == 0 or clock.read() + step_seconds / 2 < budget:
+        factor = learning_rate_factor((clock.read() + step_seconds) / budget)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
         loss = step(model, processor, optimizer, next(source))
-        schedule.step()
-        if number % 50 == 0 or number == steps - 1:
-            print(f"step {number + 1} of {steps}: loss {loss:.3f}", flush=True)
+        number += 1
+        step_seconds = clock.read() / number
+        if number % 50 == 1:
+            print(f"step {number}, {clock.read():.0f} of {budget:.0f} s: loss {loss:.3f}", flush=True)
     clock.stop()
-    return model, clock
+    return model, clock, number
 
 
 def _predict(

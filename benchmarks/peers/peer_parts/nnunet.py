@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from peer_parts.budget import ProcessorClock, divide_into_epochs, peak_memory_mb, steps_within
+from peer_parts.budget import ProcessorClock, peak_memory_mb, steps_of_epoch, steps_within
 from peer_parts.exchange import Exchange, ExchangedImage
 from peer_parts.instances import instances_of_maps
 from peer_parts.peer_process import PeerRun, run_peer
@@ -127,22 +127,28 @@ def _prepare(run: PeerRun) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _train(run: PeerRun) -> tuple[nnUNetTrainer, ProcessorClock, dict[str, Any]]:
-    """Measure some steps with a trainer that is thrown away, then train as long as the budget allows."""
+    """Measure some steps with a trainer that is thrown away, then train until the budget is spent."""
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     clock = ProcessorClock()
+    budget, taken = run.minutes * 60, [0]  # seconds; optimizer steps until now
 
     class TimedTrainer(nnUNetTrainer):  # type: ignore[misc]
-        """Counts the epochs of training without the validation between them."""
+        """Counts the epochs of training without the validation between them, and divides what is left."""
 
         def on_train_epoch_start(self) -> None:
+            if taken[0]:
+                self.num_iterations_per_epoch = steps_of_epoch(
+                    budget - clock.seconds, self.num_epochs - self.current_epoch, clock.seconds / taken[0]
+                )
             clock.start()
             super().on_train_epoch_start()
 
         def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
             super().on_train_epoch_end(train_outputs)
             clock.stop()
+            taken[0] += len(train_outputs)
 
     def build() -> nnUNetTrainer:
         plans, description = _prepare(run)
@@ -170,16 +176,15 @@ def _train(run: PeerRun) -> tuple[nnUNetTrainer, ProcessorClock, dict[str, Any]]
     step_seconds = measured.seconds / _MEASURED_STEPS
     del probe
     clock.seconds = 0.0
-    steps = steps_within(run.minutes * 60, step_seconds)
     trainer = build()
-    trainer.num_epochs, trainer.num_iterations_per_epoch = divide_into_epochs(steps, _MOST_EPOCHS)
+    trainer.num_epochs = min(_MOST_EPOCHS, steps_within(budget, step_seconds))
+    trainer.num_iterations_per_epoch = steps_of_epoch(budget, trainer.num_epochs, step_seconds)
     trainer.run_training()
     settings = trainer.configuration_manager
     schedule = {
         "measured_step_seconds": step_seconds,
         "epochs": trainer.num_epochs,
-        "steps_per_epoch": trainer.num_iterations_per_epoch,
-        "steps": trainer.num_epochs * trainer.num_iterations_per_epoch,
+        "steps": taken[0],
         "batch_size": settings.batch_size,
         "patch_size": [int(side) for side in settings.patch_size],
         "parameters": sum(weights.numel() for weights in trainer.network.parameters()),
