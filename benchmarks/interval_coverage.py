@@ -185,7 +185,7 @@ def measure_coverage(repeats: int, patients: int, samples: int) -> Table:
         others = [statistics_of(simulate(generator, patients, 0.2)) for _ in range(FOLDS)]
         bootstrap = Bootstrap(samples=samples, confidence=0.95, seed=repeat)
         for group in range(len(folds[0])):
-            own, its = ([fold[group] for fold in each] for each in (folds, others))
+            own, its = (bootstrap.measure([fold[group] for fold in each]) for each in (folds, others))
             for prefix, minus in (("", None), ("difference of ", its)):
                 for name, interval in bootstrap.intervals(own, minus=minus).items():
                     if prefix + name in expected:
@@ -287,14 +287,13 @@ def measure_speed(images: int, samples: int) -> Table:
     p_values: list[float] = []
     numbers = 0
     bootstrap = Bootstrap(samples=samples, confidence=0.95, seed=0)
-    for position, model in enumerate(built):
-        for group in model[0]:
-            own = [fold[group] for fold in model]
-            numbers += len(bootstrap.intervals(own))
-            if position:
-                its = [fold[group] for fold in built[0]]
-                bootstrap.intervals(own, minus=its)
-                p_values += permutation_test(own, its, samples=samples, seed=0).values()
+    for group in built[0][0]:
+        statistics = [[fold[group] for fold in model] for model in built]
+        measured = [bootstrap.measure(own) for own in statistics]
+        numbers += sum(len(bootstrap.intervals(own)) for own in measured)
+        for own, drawn in zip(statistics[1:], measured[1:], strict=True):
+            bootstrap.intervals(drawn, minus=measured[0])
+            p_values += permutation_test(own, statistics[0], samples=samples, seed=0).values()
     holm(p_values)
     seconds = time.perf_counter() - begin, time.process_time() - used
     table = Table(

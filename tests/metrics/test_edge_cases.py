@@ -167,7 +167,8 @@ def test_row(row: str) -> None:
 def test_one_patient() -> None:
     """An interval over one patient has no width, and its bias and skewness are unknown."""
     fold = evaluate([([LESION], [(1, 2, 3, 4, 4)])])
-    found = Bootstrap(samples=20, confidence=0.95, seed=0).intervals([fold.statistics["segments"]])["PQ"]
+    bootstrap = Bootstrap(samples=20, confidence=0.95, seed=0)
+    found = bootstrap.intervals(bootstrap.measure([fold.statistics["segments"]]))["PQ"]
     assert found.percentile == (found.value, found.value)
     assert np.isnan(found.bca).all()
 

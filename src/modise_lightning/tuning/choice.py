@@ -93,9 +93,9 @@ def choose(runs: Sequence[TunedRun], metric: str, *, samples: int, confidence: f
         tested = set(run.test.patients)
         others = [index for index, each in enumerate(runs) if tested.isdisjoint(each.validation.patients)]
         of_run.append(_best(values[others]))
-    default = [run.test.of(0) for run in runs]
-    tuned = [run.test.of(own) for run, own in zip(runs, of_run, strict=True)]
     bootstrap = Bootstrap(samples=samples, confidence=confidence, seed=seed)
+    default = bootstrap.measure([run.test.of(0) for run in runs])
+    tuned = bootstrap.measure([run.test.of(own) for run, own in zip(runs, of_run, strict=True)])
     return Choice(
         candidate=_best(values),
         values=defined_mean(values, 0),

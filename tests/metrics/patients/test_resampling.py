@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.stats import bootstrap
 
 from modise_lightning.metrics.patients.resampling import (
     Bootstrap,
+    Interval,
     Strata,
     expanded,
     holm,
@@ -27,6 +29,13 @@ def make_fold(generator: np.random.Generator, size: int, prefix: str) -> RatioOf
     patients = tuple(f"{prefix}{number:02}" for number in range(size))
     numerator = generator.exponential(size=(size, 1))
     return RatioOfSums("ratio", patients, numerator, numerator + generator.exponential(size=(size, 1)))
+
+
+def intervals(
+    folds: list[Any], *, samples: int, confidence: float, seed: int, minus: list[Any] | None = None
+) -> dict[str, Interval]:
+    bootstrap = Bootstrap(samples=samples, confidence=confidence, seed=seed)
+    return bootstrap.intervals(bootstrap.measure(folds), None if minus is None else bootstrap.measure(minus))
 
 
 class Resamples:
@@ -54,7 +63,7 @@ def test_both_bounds_are_scipys_on_the_same_resamples(seed: int) -> None:
         ]
         return np.mean(ratios, axis=0)
 
-    found = Bootstrap(samples=300, confidence=0.9, seed=3).intervals(folds)["ratio"]
+    found = intervals(folds, samples=300, confidence=0.9, seed=3)["ratio"]
     data = [np.arange(len(fold.patients)) for fold in folds]
     for method, bounds in (("percentile", found.percentile), ("BCa", found.bca)):
         expected = bootstrap(
@@ -91,7 +100,7 @@ def test_the_level_is_expanded_by_students_t(sizes: list[int], level: float) -> 
 @settings(max_examples=50, deadline=None)
 def test_bounds_of_very_few_patients_are_in_order_and_among_the_resamples(seed: int, size: int) -> None:
     fold = make_fold(np.random.default_rng(seed), size, "a")
-    found = Bootstrap(samples=100, confidence=0.95, seed=seed).intervals([fold])["ratio"]
+    found = intervals([fold], samples=100, confidence=0.95, seed=seed)["ratio"]
     drawn = fold.measure(Strata((0,), (size,)).draw(100, seed)[0])["ratio"][:, 0]
     for low, high in (found.percentile, found.bca):
         assert np.isnan(low) == np.isnan(high)
@@ -105,7 +114,7 @@ def test_an_expanded_interval_of_few_covers_the_mean_as_students_does() -> None:
     for seed in range(400):
         values = generator.normal(size=(8, 1))
         fold = RatioOfSums("mean", tuple("abcdefgh"), values, np.ones((8, 1)))
-        found = Bootstrap(samples=1000, confidence=0.95, seed=seed).intervals([fold])["mean"]
+        found = intervals([fold], samples=1000, confidence=0.95, seed=seed)["mean"]
         drawn = fold.measure(Strata((0,), (8,)).draw(1000, seed)[0])["mean"][:, 0]
         plain = np.quantile(drawn, [0.025, 0.975])
         held["expanded"] += found.percentile[0] <= 0 <= found.percentile[1]
@@ -118,8 +127,8 @@ def test_patients_that_all_folds_share_are_drawn_once() -> None:
     """Two trainings with the same results on the same patients vary as much as one."""
     fold = make_fold(np.random.default_rng(0), 15, "a")
     drawn = Bootstrap(samples=200, confidence=0.95, seed=1)
-    alone = drawn.intervals([fold])["ratio"]
-    shared = drawn.intervals([fold, fold])["ratio"]
+    alone = drawn.intervals(drawn.measure([fold]))["ratio"]
+    shared = drawn.intervals(drawn.measure([fold, fold]))["ratio"]
     assert shared.percentile == pytest.approx(alone.percentile)
     assert shared.bca == pytest.approx(alone.bca)
     assert Strata.of([("a",), ("b", "c"), ("a",)]) == Strata((0, 1, 0), (1, 2))
@@ -129,7 +138,7 @@ def test_patients_that_all_folds_share_are_drawn_once() -> None:
 @settings(max_examples=10, deadline=None)
 def test_the_difference_of_equal_models_is_0_without_width(seed: int) -> None:
     fold = make_fold(np.random.default_rng(seed), 10, "a")
-    found = Bootstrap(samples=50, confidence=0.95, seed=0).intervals([fold], minus=[fold])["ratio"]
+    found = intervals([fold], minus=[fold], samples=50, confidence=0.95, seed=0)["ratio"]
     assert (found.value, found.percentile, found.deviation) == (0, (0, 0), 0)
     assert np.isnan(found.bca).all()
     assert permutation_test([fold], [fold], samples=50, seed=0)["ratio"] == 1
@@ -139,8 +148,8 @@ def test_a_paired_difference_is_narrower_than_one_of_separate_draws() -> None:
     """A model that is a little better for every patient."""
     first = make_fold(np.random.default_rng(2), 40, "a")
     second = RatioOfSums("ratio", first.patients, 0.95 * first.numerator, first.denominator)
-    paired = Bootstrap(samples=500, confidence=0.95, seed=0).intervals([first], minus=[second])["ratio"]
-    own = Bootstrap(samples=500, confidence=0.95, seed=0).intervals([first])["ratio"]
+    paired = intervals([first], minus=[second], samples=500, confidence=0.95, seed=0)["ratio"]
+    own = intervals([first], samples=500, confidence=0.95, seed=0)["ratio"]
     assert paired.value == pytest.approx(0.05 * own.value)
     assert paired.percentile[0] > 0
     assert paired.deviation < own.deviation / 10
@@ -149,12 +158,12 @@ def test_a_paired_difference_is_narrower_than_one_of_separate_draws() -> None:
 def test_undefined_resamples_are_left_out_and_told() -> None:
     """One of two patients has all there is; a quarter of the resamples lacks it."""
     fold = RatioOfSums("ratio", ("a", "b"), np.array([[0.5], [0.0]]), np.array([[1.0], [0.0]]))
-    found = Bootstrap(samples=4000, confidence=0.95, seed=0).intervals([fold])["ratio"]
+    found = intervals([fold], samples=4000, confidence=0.95, seed=0)["ratio"]
     assert found.value == 0.5
     assert found.percentile == (0.5, 0.5)
     assert found.defined == pytest.approx(0.75, abs=0.03)
     nothing = RatioOfSums("ratio", ("a", "b"), np.zeros((2, 1)), np.zeros((2, 1)))
-    undefined = Bootstrap(samples=10, confidence=0.95, seed=0).intervals([nothing])["ratio"]
+    undefined = intervals([nothing], samples=10, confidence=0.95, seed=0)["ratio"]
     assert np.isnan([undefined.value, *undefined.percentile, *undefined.bca]).all()
     assert undefined.defined == 0
 
@@ -165,11 +174,9 @@ def test_a_class_of_one_model_is_no_part_of_a_difference() -> None:
     other = counts.copy()
     other[:, 1, 1] = 1  # predicts a class without truth: its own PQ is the mean of 0.8 and 0
     first, second = SegmentCounts(("a", "b"), counts), SegmentCounts(("a", "b"), other)
-    found = Bootstrap(samples=10, confidence=0.95, seed=0).intervals([first], minus=[second])["PQ"]
+    found = intervals([first], minus=[second], samples=10, confidence=0.95, seed=0)["PQ"]
     assert found.value == 0
-    assert Bootstrap(samples=10, confidence=0.95, seed=0).intervals([second])["PQ"].value == pytest.approx(
-        0.4
-    )
+    assert intervals([second], samples=10, confidence=0.95, seed=0)["PQ"].value == pytest.approx(0.4)
 
 
 def test_bounds_by_hand() -> None:

@@ -80,6 +80,19 @@ def measure_all(folds: Folds, weights: Sequence[Values]) -> dict[str, Values]:
     return {name: np.stack([each[name] for each in measured], axis=1) for name in measured[0]}
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """The numbers of a model in each resample, which its intervals and its differences need.
+
+    Attributes:
+        strata: Of its folds.
+        numbers: By name, (1 + P + S, K) of each fold: of its P patients, without each of them, of S draws.
+    """
+
+    strata: Strata
+    numbers: dict[str, list[Values]]
+
+
 class Bootstrap:
     """Draws patients again and again, alike for all statistics of the same patients.
 
@@ -101,24 +114,38 @@ class Bootstrap:
         self.seed = seed
         self._last: tuple[tuple[int, ...], list[Values]] = ((), [])
 
-    def intervals(self, folds: Folds, minus: Folds | None = None) -> dict[str, Interval]:
+    def measure(self, folds: Folds) -> Resampled:
+        """Measure the patients as they are, without each of them, and drawn.
+
+        Args:
+            folds: A model's statistics, one a fold.
+        """
+        strata = Strata.of([fold.patients for fold in folds])
+        weights = self._weights(strata)
+        measured = [fold.measure(weights[own]) for fold, own in zip(folds, strata.of_fold, strict=True)]
+        return Resampled(strata, {name: [each[name] for each in measured] for name in measured[0]})
+
+    def intervals(self, own: Resampled, minus: Resampled | None = None) -> dict[str, Interval]:
         """Estimate how each number of a model, or its difference from another's, varies with the patients.
 
         Args:
-            folds: The model's statistics, one a fold.
+            own: Of the model.
             minus: Of another model, on the same patients.
 
         Returns:
             By number.
         """
-        strata = Strata.of([fold.patients for fold in folds])
-        weights = self._weights(strata)
-        measured = _measure_means(folds, [weights[stratum] for stratum in strata.of_fold], minus)
+        strata = own.strata
         found = {}
-        for name, values in measured.items():
-            by_fold = np.array([own[0] for own in values])
-            left_out = [own[1 : -self.samples] for own in values]
-            resampled = np.stack([own[-self.samples :] for own in values], 1)
+        for name, by_class in own.numbers.items():
+            others = None if minus is None else minus.numbers[name]
+            values = [
+                defined_mean(each if others is None else each - others[fold], 1)
+                for fold, each in enumerate(by_class)
+            ]
+            by_fold = np.array([each[0] for each in values])
+            left_out = [each[1 : -self.samples] for each in values]
+            resampled = np.stack([each[-self.samples :] for each in values], 1)
             jackknife = [
                 _leave_one_out(by_fold, left_out, strata, stratum) for stratum in range(len(strata.sizes))
             ]
@@ -218,7 +245,7 @@ def permutation_test(folds: Folds, other: Folds, *, samples: int, seed: int) -> 
     kept = [generator.integers(0, 2, (samples, size)).astype(np.float64) for size in strata.sizes]
     kept = [np.concatenate([np.ones((1, each.shape[1])), each]) for each in kept]  # the first as they are
     both = [own.beside(its) for own, its in zip(folds, other, strict=True)]
-    chosen = [np.hstack([kept[stratum], 1 - kept[stratum]]) for stratum in strata.of_fold]
+    chosen = [np.asfortranarray(np.hstack([kept[stratum], 1 - kept[stratum]])) for stratum in strata.of_fold]
     first = measure_all(both, chosen)
     second = measure_all(both, [1 - weights for weights in chosen])
     p_values = {}
@@ -249,18 +276,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
-
-
-def _measure_means(folds: Folds, weights: Sequence[Values], minus: Folds | None) -> dict[str, list[Values]]:
-    """Measure weights of each fold: by number, (S,) of each fold, averaged over its classes."""
-    values: dict[str, list[Values]] = {}
-    for position, own in enumerate(weights):
-        first = folds[position].measure(own)
-        second = None if minus is None else minus[position].measure(own)
-        for name, by_class in first.items():
-            difference = by_class if second is None else by_class - second[name]
-            values.setdefault(name, []).append(defined_mean(difference, 1))
-    return values
 
 
 def _leave_one_out(

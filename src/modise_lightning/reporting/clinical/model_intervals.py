@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics
 from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.clinical.strata import Stratum, pool_strata
-from modise_lightning.metrics.patients.resampling import Bootstrap, Interval, holm, permutation_test
+from modise_lightning.metrics.patients.resampling import (
+    Bootstrap,
+    Interval,
+    Resampled,
+    holm,
+    permutation_test,
+)
 from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
 from modise_lightning.reporting.clinical.model_folds import (
     check_settings,
@@ -99,13 +105,14 @@ def measure_models(
     bootstrap = Bootstrap(
         samples=max(1, comparison.bootstrap_samples), confidence=comparison.confidence, seed=comparison.seed
     )
+    measured = {label: _Measured.of(own, bootstrap) for label, own in folds.items()}
     models = []
     for row in rows:
         own = folds[row.label]
         check_values(row, own)
         differences: dict[str, Difference] = {}
         if row is not reference and is_drawn:
-            differences, reason = _differences(own, folds[reference.label], bootstrap)
+            differences, reason = _differences(measured[row.label], measured[reference.label], bootstrap)
             notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
             left_out = sorted(set(row.runs) ^ set(reference.runs))
             if left_out and differences:
@@ -117,7 +124,7 @@ def measure_models(
         models.append(
             ClinicalModel(
                 label=row.label,
-                intervals=_intervals(own, bootstrap, is_drawn=is_drawn),
+                intervals=_intervals(measured[row.label], bootstrap, is_drawn=is_drawn),
                 differences=differences,
                 undefined=_undefined(own),
                 strata=pool_strata([each.strata for each in results]),
@@ -189,12 +196,32 @@ def _groups(folds: Mapping[int, FoldStatistics]) -> dict[str, dict[int, PatientS
     }
 
 
-def _intervals(
-    folds: Mapping[int, FoldStatistics], bootstrap: Bootstrap, *, is_drawn: bool
-) -> dict[str, Interval]:
+@dataclass(frozen=True)
+class _Measured:
+    """A model's statistics, and what became of them in the resamples, by group of numbers."""
+
+    folds: Mapping[int, FoldStatistics]
+    groups: dict[str, dict[int, PatientStatistic]]
+    resampled: dict[str, Resampled]
+
+    @classmethod
+    def of(cls, folds: Mapping[int, FoldStatistics], bootstrap: Bootstrap) -> _Measured:
+        groups = _groups(folds)
+        resampled = {name: bootstrap.measure(list(own.values())) for name, own in groups.items()}
+        return cls(folds, groups, resampled)
+
+    def of_folds(self, name: str, folds: Sequence[int], bootstrap: Bootstrap) -> Resampled:
+        """Give a group in some of its folds; all of them are measured already."""
+        own = self.groups[name]
+        return (
+            self.resampled[name] if list(own) == folds else bootstrap.measure([own[fold] for fold in folds])
+        )
+
+
+def _intervals(measured: _Measured, bootstrap: Bootstrap, *, is_drawn: bool) -> dict[str, Interval]:
     intervals: dict[str, Interval] = {}
-    for statistics in _groups(folds).values():
-        intervals |= bootstrap.intervals(list(statistics.values()))
+    for resampled in measured.resampled.values():
+        intervals |= bootstrap.intervals(resampled)
     if is_drawn:
         return intervals
     nothing = (math.nan, math.nan)
@@ -205,23 +232,28 @@ def _intervals(
 
 
 def _differences(
-    own: Mapping[int, FoldStatistics], other: Mapping[int, FoldStatistics], bootstrap: Bootstrap
+    own: _Measured, other: _Measured, bootstrap: Bootstrap
 ) -> tuple[dict[str, Difference], str | None]:
-    shared = sorted(set(own) & set(other))
+    shared = sorted(set(own.folds) & set(other.folds))
     if not shared:
         return {}, "they have no fold in common"
     for fold in shared:
-        patients = [next(iter(each[fold].statistics.values())).patients for each in (own, other)]
+        patients = [next(iter(each.folds[fold].statistics.values())).patients for each in (own, other)]
         if patients[0] != patients[1]:
             return {}, f"fold {fold} was not tested on the same patients; no differences"
     differences = {}
-    theirs = _groups({fold: other[fold] for fold in shared})
-    for name, statistics in _groups({fold: own[fold] for fold in shared}).items():
-        both = [fold for fold in statistics if fold in theirs.get(name, {})]
+    for name, statistics in own.groups.items():
+        theirs = other.groups.get(name, {})
+        both = [fold for fold in statistics if fold in theirs]
         if not both:
             continue
-        first, second = [statistics[fold] for fold in both], [theirs[name][fold] for fold in both]
-        p_values = permutation_test(first, second, samples=bootstrap.samples, seed=bootstrap.seed)
+        p_values = permutation_test(
+            [statistics[fold] for fold in both],
+            [theirs[fold] for fold in both],
+            samples=bootstrap.samples,
+            seed=bootstrap.seed,
+        )
+        first, second = (each.of_folds(name, both, bootstrap) for each in (own, other))
         for number, interval in bootstrap.intervals(first, minus=second).items():
             differences[number] = Difference(interval, p_values[number], math.nan)
     return differences, None
