@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -47,6 +47,7 @@ from modise_lightning.structures import (
 CPU = torch.device("cpu")
 SIDE = 64  # pixels of what is evaluated
 DETECTIONS = 20  # of an evaluated image, as many as the tiny model's queries
+MOST_LINKS = 10_000  # to one file; file systems have limits
 REPEATS = 5  # of a step; the smallest counts
 
 Measured = dict[str, float]
@@ -129,17 +130,19 @@ def _watched(into: Measured, name: str) -> Iterator[None]:
 def _index(size: int, folder: Path) -> Measured:
     """Open a dataset of so many images, and go through an epoch of its numbers."""
     config = compose_config("", True, [f"data.root={folder}", "num_workers=0"], folder)
-    categories = categories_from_config(config.data.categories)
+    categories = categories_from_config(OmegaConf.to_container(config.data.categories, resolve=True))  # type: ignore[arg-type]
     pixels, ids = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.int64)
     ids[4:20, 4:20] = 1
-    first = write_entry(folder, _record(0), pixels, ids, [0], {})
-    entries = [first]
-    for number in range(1, size):
+    entries: list[PreparedEntry] = []
+    for number in range(size):
         record = _record(number)
-        for kind in ("images", "panoptic"):
-            os.link(folder / kind / first.record.file_name, folder / kind / record.file_name)
+        if number % MOST_LINKS == 0:
+            first = write_entry(folder, record, pixels, ids, [0], {})
+        else:
+            for kind in ("images", "panoptic"):
+                os.link(folder / kind / first.record.file_name, folder / kind / record.file_name)
         entries.append(PreparedEntry(record, first.segments, {}))
-    info = {"name": "phantom", "synthetic": True}
+    info = {"name": "phantom", "synthetic": True, "description": "one image", "license": "none"}
     write_index(folder, info, categories, entries, [number // 2 % 5 for number in range(size)], fold_seed=0)
     del entries
     found: Measured = {}
