@@ -24,13 +24,14 @@ from modise_lightning.metrics.clinical.record_statistics import Measurement, fol
 from modise_lightning.metrics.curves.detections import Detections
 from modise_lightning.metrics.curves.froc import froc_curve
 from modise_lightning.metrics.curves.precision_recall import precision_at_recalls
+from modise_lightning.metrics.patients.permutations import PermutationTest, holm
 from modise_lightning.metrics.patients.rankings import (
     FoundTargets,
     RankedInstances,
     ScoredCases,
     ScoredDetections,
 )
-from modise_lightning.metrics.patients.resampling import Bootstrap, holm, permutation_test
+from modise_lightning.metrics.patients.resampling import Bootstrap
 from modise_lightning.metrics.patients.statistics import PatientStatistic, RatioOfSums, SegmentCounts
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table
@@ -287,13 +288,14 @@ def measure_speed(images: int, samples: int) -> Table:
     p_values: list[float] = []
     numbers = 0
     bootstrap = Bootstrap(samples=samples, confidence=0.95, seed=0)
+    test = PermutationTest(samples=samples, seed=0)
     for group in built[0][0]:
         statistics = [[fold[group] for fold in model] for model in built]
         measured = [bootstrap.measure(own) for own in statistics]
         numbers += sum(len(bootstrap.intervals(own)) for own in measured)
         for own, drawn in zip(statistics[1:], measured[1:], strict=True):
             bootstrap.intervals(drawn, minus=measured[0])
-            p_values += permutation_test(own, statistics[0], samples=samples, seed=0).values()
+            p_values += test.p_values(own, statistics[0]).values()
     holm(p_values)
     seconds = time.perf_counter() - begin, time.process_time() - used
     table = Table(

@@ -54,34 +54,42 @@ def count_confusion(
     names = [*category_names, NOTHING]
     label = {name: index for index, name in enumerate(names)}
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    segments = records.instances[records.instances["source"].isin(["truth", source])]
+    segments = records.instances.assign(label=records.instances["category"].map(label))
+    truth = segments[segments["source"] == "truth"]
+    prediction = segments[segments["source"] == source]
     overlaps = records.overlaps
-    overlaps = overlaps[(overlaps["source"] == source) & (overlaps["iou"] > threshold)]
-    pairs_of = {int(rows["image_id"].iloc[0]): rows for _, rows in overlaps.groupby("image_id")}
-    for _, rows in segments.groupby("image_id"):
-        truth, prediction = rows[rows["source"] == "truth"], rows[rows["source"] == source]
-        true = {
-            int(index): label[name] for index, name in zip(truth["index"], truth["category"], strict=True)
-        }
-        predicted = {
-            int(index): label[name]
-            for index, name in zip(prediction["index"], prediction["category"], strict=True)
-        }
-        for true_index, predicted_index in _assign(pairs_of.get(int(rows["image_id"].iloc[0]))):
-            counts[true.pop(true_index), predicted.pop(predicted_index)] += 1
-        for missed in true.values():
-            counts[missed, -1] += 1
-        on_void = prediction["void_area"] > MAX_VOID_SHARE * prediction["area"]
-        ignored = set(prediction.loc[on_void, "index"])
-        for index, invented in predicted.items():
-            counts[-1, invented] += index not in ignored
+    pairs = _pair(overlaps[(overlaps["source"] == source) & (overlaps["iou"] > threshold)])
+    keys = ["image_id", "index"]
+    of_truth, of_prediction = (
+        pd.MultiIndex.from_frame(each[keys]).get_indexer(pd.MultiIndex.from_frame(pairs[["image_id", index]]))
+        for each, index in ((truth, "true_index"), (prediction, "predicted_index"))
+    )
+    true, predicted = (each["label"].to_numpy(np.int64) for each in (truth, prediction))
+    np.add.at(counts, (true[of_truth], predicted[of_prediction]), 1)
+    missed = np.ones(len(true), dtype=np.bool_)
+    missed[of_truth] = False
+    invented = (prediction["void_area"] <= MAX_VOID_SHARE * prediction["area"]).to_numpy(copy=True)
+    invented[of_prediction] = False
+    counts[:, -1] += np.bincount(true[missed], minlength=len(names))
+    counts[-1] += np.bincount(predicted[invented], minlength=len(names))
     return Confusion(names, counts, threshold)
 
 
-def _assign(pairs: pd.DataFrame | None) -> list[tuple[int, int]]:
+def _pair(overlaps: pd.DataFrame) -> pd.DataFrame:
+    """Choose pairs: those whose segments have no other partner, and in each image the best of the rest."""
+    is_alone = ~overlaps.duplicated(["image_id", "true_index"], keep=False)
+    is_alone &= ~overlaps.duplicated(["image_id", "predicted_index"], keep=False)
+    chosen = [
+        (image_id, true, predicted)
+        for image_id, rows in overlaps[~is_alone].groupby("image_id")
+        for true, predicted in _assign(rows)
+    ]
+    columns = ["image_id", "true_index", "predicted_index"]
+    return pd.concat([overlaps.loc[is_alone, columns], pd.DataFrame(chosen, columns=columns, dtype="int64")])
+
+
+def _assign(pairs: pd.DataFrame) -> list[tuple[int, int]]:
     """Choose pairs (true index, predicted index) of one image."""
-    if pairs is None:
-        return []
     true, rows = np.unique(pairs["true_index"].to_numpy(), return_inverse=True)
     predicted, columns = np.unique(pairs["predicted_index"].to_numpy(), return_inverse=True)
     iou = np.zeros((len(true), len(predicted)))

@@ -17,7 +17,7 @@ from clinical_runs import write_clinical_run
 from cross_validation_runs import write_measured_run
 from gathered_runs import gather
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.patients.resampling import holm
+from modise_lightning.metrics.patients.permutations import holm
 from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.reporting.clinical.model_intervals import measure_models, shown_numbers
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings

@@ -119,10 +119,21 @@ def fold_statistics(records: EvaluationRecords, how: Measurement) -> FoldStatist
             built.statistics[group] = statistic
             built.why_undefined[group] = f"nothing is matched at T {how.threshold:g}"
     if how.clinical is not None:
-        for level in how.clinical.case_levels:
-            _add_cases(built, records, images, of_image, level, how.clinical)
+        _add_all_cases(built, records, images, how.clinical)
         for rule in how.clinical.hit_rules:
             _add_froc(built, records, images, of_image, rule, how, how.clinical)
+    return built
+
+
+def case_statistics(records: EvaluationRecords, settings: ClinicalSettings) -> FoldStatistics:
+    """Build the statistics of the cases alone.
+
+    Args:
+        records: Of an evaluation.
+        settings: What a case is.
+    """
+    built = FoldStatistics({}, {}, {})
+    _add_all_cases(built, records, describe_images(records.images, records.clinical), settings)
     return built
 
 
@@ -188,6 +199,16 @@ def _dice(
     sums[row, 1, label] = size if pooled else 1
     patients, of_patient = sum_by_patient(of_image, sums)
     return RatioOfSums("Dice", patients, of_patient[:, 0], of_patient[:, 1])
+
+
+def _add_all_cases(
+    built: FoldStatistics,
+    records: EvaluationRecords,
+    images: Sequence[ImageRecord],
+    settings: ClinicalSettings,
+) -> None:
+    for level in settings.case_levels:
+        _add_cases(built, records, images, patients_of(images), level, settings)
 
 
 def _add_cases(

@@ -20,6 +20,7 @@ from modise_lightning.metrics.patients.weighted_ranking import OperatingPoints
 
 Positions = NDArray[np.int64]
 _SPARSE = 20  # a product of dense matrices does about as many more sums in the same time
+_RESAMPLES_AT_A_TIME = 128  # so that the numbers of thousands of detections stay in the cache
 _CUTS_AT_A_TIME = 128  # most of them let far more through than any rate, and are never looked at
 
 
@@ -50,11 +51,26 @@ class ScoredDetections:
         before = np.cumsum(correct, dtype=np.int64)  # of a false one: how many correct ones rank higher
         num_correct = int(correct.sum())
         false = ~correct & (before < num_correct)  # those behind the last correct one change nothing
-        found = np.cumsum(weights.T[patient[correct]], axis=0)  # (J, S), as all of what follows
-        wrong = np.cumsum(_weigh(weights, patient[false], before[false], num_correct), axis=0)
+        false_entries = patient[false], before[false]
+        areas = [
+            self._areas(weights[start : start + _RESAMPLES_AT_A_TIME], patient[correct], false_entries)
+            for start in range(0, len(weights), _RESAMPLES_AT_A_TIME)
+        ]
+        return np.concatenate(areas)
+
+    def _areas(self, weights: Values, correct: Positions, false: tuple[Positions, Positions]) -> Values:
+        """Give the areas of some resamples.
+
+        Args:
+            weights: (S, P).
+            correct: (J,) patient of each correct detection, in the order of their ranks.
+            false: Patient of each false one, and how many correct ones rank higher.
+        """
+        found = np.cumsum(weights.T[correct], axis=0)  # (J, S), as all of what follows
+        wrong = np.cumsum(_weigh(weights, *false, len(correct)), axis=0)
         lesions = weights @ self.lesions
         shown = found + wrong
-        envelope = np.zeros((num_correct + 1, len(weights)))
+        envelope = np.zeros((len(correct) + 1, len(weights)))
         np.divide(found, shown, out=envelope[:-1], where=shown > 0)
         np.maximum.accumulate(envelope[::-1], axis=0, out=envelope[::-1])
         recall = found / np.where(lesions > 0, lesions, 1)
@@ -232,7 +248,7 @@ class ScoredCases:
 
     def measure(self, weights: Values) -> dict[str, Values]:
         """Give the areas and the sensitivities."""
-        points = OperatingPoints.of(self.scores, self.positive, weights[:, self.patient])
+        points = OperatingPoints.of(self.scores, self.positive, weights.T[self.patient].T)
         values = {
             "AUC": points.roc_area(),
             f"pAUC FPR ≤ {self.low_rate:g}": points.partial_area_at_low_rate(self.low_rate),

@@ -1,4 +1,4 @@
-"""Intervals and tests over patients: bootstrap by fold (percentile, BCa), permutations, Holm's correction."""
+"""Intervals over patients: the bootstrap by fold, with percentile and BCa bounds."""
 
 from __future__ import annotations
 
@@ -64,20 +64,6 @@ class Strata:
             generator.multinomial(size, np.full(size, 1 / size), size=samples).astype(np.float64)
             for size in self.sizes
         ]
-
-
-def measure_all(folds: Folds, weights: Sequence[Values]) -> dict[str, Values]:
-    """Measure the folds of a model.
-
-    Args:
-        folds: Its statistics.
-        weights: (S, P) of each fold.
-
-    Returns:
-        By number, (S, F, K).
-    """
-    measured = [fold.measure(own) for fold, own in zip(folds, weights, strict=True)]
-    return {name: np.stack([each[name] for each in measured], axis=1) for name in measured[0]}
 
 
 @dataclass(frozen=True)
@@ -223,59 +209,6 @@ def _bca_bounds(
     moved = np.where(scale > 0, bias + shifted / np.where(scale > 0, scale, 1), np.copysign(np.inf, shifted))
     low, high = np.quantile(resampled, norm.cdf(moved))
     return float(low), float(high)
-
-
-def permutation_test(folds: Folds, other: Folds, *, samples: int, seed: int) -> dict[str, float]:
-    """Test whether two models differ, by exchanging their results of randomly chosen patients.
-
-    If the models were equally good, it would not matter whose results are whose. Numbers of scores are
-    compared by ranks within each model and fold, since trainings have no common scale.
-
-    Args:
-        folds: A model's statistics, one a fold.
-        other: Another one's on the same patients.
-        samples: Random exchanges; p cannot be below 1 / (samples + 1).
-        seed: Of the exchanges.
-
-    Returns:
-        By number, the two-sided p; NaN where the difference is undefined.
-    """
-    strata = Strata.of([fold.patients for fold in folds])
-    generator = np.random.default_rng(seed)
-    kept = [generator.integers(0, 2, (samples, size)).astype(np.float64) for size in strata.sizes]
-    kept = [np.concatenate([np.ones((1, each.shape[1])), each]) for each in kept]  # the first as they are
-    both = [own.beside(its) for own, its in zip(folds, other, strict=True)]
-    chosen = [np.asfortranarray(np.hstack([kept[stratum], 1 - kept[stratum]])) for stratum in strata.of_fold]
-    first = measure_all(both, chosen)
-    second = measure_all(both, [1 - weights for weights in chosen])
-    p_values = {}
-    for name, values in first.items():
-        differences = defined_mean(defined_mean(values - second[name], 2), 1)
-        if np.isnan(differences[0]):
-            p_values[name] = np.nan
-            continue
-        # Rounding must not make an exchange that changes nothing smaller than the observed one.
-        extreme = np.abs(differences[1:]) >= np.abs(differences[0]) * (1 - 1e-12) - 1e-12
-        p_values[name] = float((1 + extreme.sum()) / (1 + samples))
-    return p_values
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p for the number of comparisons, step by step (Holm 1979); NaN is no comparison.
-
-    Args:
-        p_values: Of all comparisons that are shown together.
-
-    Returns:
-        Corrected ones, in the same order; a comparison holds at a level if its corrected p is not above it.
-    """
-    order = sorted((index for index, p in enumerate(p_values) if not np.isnan(p)), key=p_values.__getitem__)
-    corrected = [float("nan")] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _leave_one_out(

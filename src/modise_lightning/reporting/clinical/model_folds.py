@@ -11,7 +11,12 @@ from typing import Literal, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from modise_lightning.errors import UserError
-from modise_lightning.metrics.clinical.record_statistics import FoldStatistics, Measurement, fold_statistics
+from modise_lightning.metrics.clinical.record_statistics import (
+    FoldStatistics,
+    Measurement,
+    case_statistics,
+    fold_statistics,
+)
 from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.patients.statistics import measure_once
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
@@ -83,8 +88,28 @@ def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
     Raises:
         UserError: Records or settings are damaged.
     """
+    how = _measurement(row, fold)
+    return fold_statistics(read_records(records_folder(row, fold)), how)
+
+
+def read_case_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
+    """Build the statistics of a fold's cases from its records.
+
+    Args:
+        row: A model with clinical results.
+        fold: One of its folds.
+
+    Raises:
+        UserError: Records or settings are damaged.
+    """
+    how = _measurement(row, fold)
+    assert how.clinical is not None
+    return case_statistics(read_records(records_folder(row, fold)), how.clinical)
+
+
+def _measurement(row: ModelFolds, fold: int) -> Measurement:
+    """Give how a fold's results were measured."""
     run, result = row.runs[fold], row.results[fold]
-    records = read_records(records_folder(row, fold))
     if run.identity.matching not in get_args(Matching):
         raise UserError(f"{run.folder}: unknown matching '{run.identity.matching}'.")
     how = Measurement(
@@ -112,7 +137,7 @@ def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
             dice_reduction=clinical.dice_reduction,
             clinical=settings,
         )
-    return fold_statistics(records, how)
+    return how
 
 
 def records_folder(row: ModelFolds, fold: int) -> Path:

@@ -12,13 +12,8 @@ from dataclasses import dataclass, replace
 from modise_lightning.metrics.clinical.record_statistics import FoldStatistics
 from modise_lightning.metrics.clinical.result import ClinicalResult
 from modise_lightning.metrics.clinical.strata import Stratum, pool_strata
-from modise_lightning.metrics.patients.resampling import (
-    Bootstrap,
-    Interval,
-    Resampled,
-    holm,
-    permutation_test,
-)
+from modise_lightning.metrics.patients.permutations import PermutationTest, holm
+from modise_lightning.metrics.patients.resampling import Bootstrap, Interval, Resampled
 from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
 from modise_lightning.reporting.clinical.model_folds import (
     check_settings,
@@ -105,6 +100,7 @@ def measure_models(
     bootstrap = Bootstrap(
         samples=max(1, comparison.bootstrap_samples), confidence=comparison.confidence, seed=comparison.seed
     )
+    test = PermutationTest(samples=bootstrap.samples, seed=bootstrap.seed)
     measured = {label: _Measured.of(own, bootstrap) for label, own in folds.items()}
     models = []
     for row in rows:
@@ -112,7 +108,9 @@ def measure_models(
         check_values(row, own)
         differences: dict[str, Difference] = {}
         if row is not reference and is_drawn:
-            differences, reason = _differences(measured[row.label], measured[reference.label], bootstrap)
+            differences, reason = _differences(
+                measured[row.label], measured[reference.label], bootstrap, test
+            )
             notes += [f"{row.label} against {reference.label}: {reason}."] if reason else []
             left_out = sorted(set(row.runs) ^ set(reference.runs))
             if left_out and differences:
@@ -232,7 +230,7 @@ def _intervals(measured: _Measured, bootstrap: Bootstrap, *, is_drawn: bool) -> 
 
 
 def _differences(
-    own: _Measured, other: _Measured, bootstrap: Bootstrap
+    own: _Measured, other: _Measured, bootstrap: Bootstrap, test: PermutationTest
 ) -> tuple[dict[str, Difference], str | None]:
     shared = sorted(set(own.folds) & set(other.folds))
     if not shared:
@@ -247,12 +245,7 @@ def _differences(
         both = [fold for fold in statistics if fold in theirs]
         if not both:
             continue
-        p_values = permutation_test(
-            [statistics[fold] for fold in both],
-            [theirs[fold] for fold in both],
-            samples=bootstrap.samples,
-            seed=bootstrap.seed,
-        )
+        p_values = test.p_values([statistics[fold] for fold in both], [theirs[fold] for fold in both])
         first, second = (each.of_folds(name, both, bootstrap) for each in (own, other))
         for number, interval in bootstrap.intervals(first, minus=second).items():
             differences[number] = Difference(interval, p_values[number], math.nan)

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -77,6 +78,7 @@ def compare_models(
     notes = [_reference_note(table.models, reference, chosen)]
     if len({row.threshold for row in table.models}) > 1:
         notes.append("The models are at different T (threshold=each): these are no differences at one T.")
+    read: dict[Path, PatientCounts] = {}  # of the reference, which is compared with all others
     for row in table.models:
         if row is chosen:
             continue
@@ -89,7 +91,7 @@ def compare_models(
             continue
         intervals: dict[str, BootstrapDifference] = {}
         if bootstrap_samples:
-            counts, reason = _paired_counts(row, chosen, folds)
+            counts, reason = _paired_counts(row, chosen, folds, read)
             if reason is None:
                 intervals = bootstrap_differences(
                     counts, samples=bootstrap_samples, confidence=confidence, seed=seed
@@ -215,9 +217,16 @@ def _signed_rank_test(differences: Sequence[float]) -> float:
 
 
 def _paired_counts(
-    row: ModelFolds, reference: ModelFolds, folds: Sequence[int]
+    row: ModelFolds, reference: ModelFolds, folds: Sequence[int], read: dict[Path, PatientCounts]
 ) -> tuple[list[tuple[PatientCounts, PatientCounts]], str | None]:
-    """Read the records of both models; or say why there is nothing to compare."""
+    """Read the records of both models; or say why there is nothing to compare.
+
+    Args:
+        row: Model.
+        reference: What it is compared with.
+        folds: Of both.
+        read: The reference's records by their folder, as far as they were read; more are added.
+    """
     pairs = []
     for fold in folds:
         both = []
@@ -228,14 +237,12 @@ def _paired_counts(
                 return [], f"fold {fold} has no records ({folder})"
             if run.identity.matching is None:
                 return [], f"the results of fold {fold} do not say how segments were matched"
-            both.append(
-                PatientCounts.read(
-                    folder,
-                    run.results[model.model],
-                    threshold=model.threshold,
-                    matching=run.identity.matching,
-                )
+            counts = read.get(folder) or PatientCounts.read(
+                folder, run.results[model.model], threshold=model.threshold, matching=run.identity.matching
             )
+            if model is reference:
+                read[folder] = counts
+            both.append(counts)
         if both[0].image_ids != both[1].image_ids:
             return [], f"in fold {fold} they were not tested on the same images"
         pairs.append((both[0], both[1]))

@@ -10,7 +10,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.metrics.clinical.strata import pool_strata
 from modise_lightning.metrics.patients.rankings import ScoredCases
 from modise_lightning.metrics.patients.weighted_ranking import OperatingPoints
-from modise_lightning.reporting.clinical.model_folds import clinical_rows, read_statistics, result_of
+from modise_lightning.reporting.clinical.model_folds import clinical_rows, read_case_statistics, result_of
 from modise_lightning.reporting.cross_validation.models import Summary
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.caption import caption_of, fold_note
@@ -45,7 +45,7 @@ def roc_data(table: DatasetTable) -> pd.DataFrame:
     frames = []
     reasons: dict[str, None] = {}
     for row in clinical_rows(table):
-        folds = [read_statistics(row, fold) for fold in row.runs]
+        folds = [read_case_statistics(row, fold) for fold in row.runs]
         for level in ("breast", "patient"):
             curves, areas, no_case = [], [], f"no {level} is a case"
             for fold in folds:
