@@ -19,7 +19,7 @@ from modise_lightning.reporting.html_report.predictions import PredictedCard, Pr
 from modise_lightning.reporting.pictures.text import hex_color
 from modise_lightning.structures import Category
 
-# Chosen: some 20 kB an image, and borders of lesions can be followed.
+# Chosen: some 24 kB an image with its outlines, and borders of lesions can be followed.
 _LONGEST_SIDE = 640
 _QUALITY = 80
 
