@@ -262,6 +262,14 @@ def test_tables_agree_with_each_other_and_with_the_pictures(tmp_path: Path, run:
     assert " mm</li>" in page
 
 
+def test_images_beside_each_other_have_no_exam_in_the_gallery(
+    phantom_root: Path, tmp_path: Path, run: Callable[..., Path]
+) -> None:
+    copies(phantom_root, tmp_path / "images", 1)
+    page = (run(tmp_path / "images", "export=[gallery]") / "gallery.html").read_text()
+    assert '<p class="notes"></p>' in page
+
+
 def test_no_result_says_whose_image_it_is_unless_it_is_asked_for(
     tmp_path: Path, run: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

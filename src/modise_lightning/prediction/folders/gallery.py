@@ -51,7 +51,7 @@ def _make_card(image: Finished, categories: Sequence[Category], limits: ArchiveL
     numbers = {category.name: index for index, category in enumerate(categories)}
     return PredictedCard(
         name=planned.task.label,
-        exam=planned.place.exam,
+        exam="" if planned.place.exam == "." else planned.place.exam,  # the folder itself needs no name
         laterality=planned.place.laterality,
         view=planned.place.view,
         picture=picture_uri(picture, _QUALITY),
