@@ -291,7 +291,7 @@ def _weigh(weights: Values, patient: Positions, column: Positions, num_columns: 
     """Add up, of each column, the weights of the patients who are in it.
 
     Args:
-        weights: (S, P); faster in Fortran's order.
+        weights: (S, P).
         patient: (N,) position of each entry's patient, who may come again.
         column: (N,) of each entry.
         num_columns: C of them.

@@ -148,10 +148,7 @@ class Bootstrap:
         sizes, weights = self._last
         if sizes != strata.sizes:
             drawn = strata.draw(self.samples, self.seed)
-            weights = [
-                np.asfortranarray(np.vstack([np.ones(own.shape[1]), 1 - np.eye(own.shape[1]), own]))
-                for own in drawn
-            ]
+            weights = [np.vstack([np.ones(own.shape[1]), 1 - np.eye(own.shape[1]), own]) for own in drawn]
             self._last = (strata.sizes, weights)
         return weights
 

@@ -33,7 +33,7 @@ class OperatingPoints:
         Args:
             scores: (N,).
             positive: (N,).
-            weights: (S, N), not negative; faster in Fortran's order.
+            weights: (S, N), not negative.
         """
         order = np.argsort(-scores, kind="stable")
         ranked = scores[order]
