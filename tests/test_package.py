@@ -26,14 +26,14 @@ Compose = Callable[..., DictConfig]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folds of a model, the second of which is packed; in its configuration stand places of a machine."""
+    """Two folds of a model, the second of which is packed; in its configuration stand places of somebody's."""
     folder = tmp_path_factory.mktemp("runs")
     write_measured_run(folder / "0", "model", 0, shift=1)
     path = make_run(folder / "1", fold=1)
     content = torch.load(path, weights_only=True)
     config = yaml.safe_load(content[METADATA_KEY]["config"])
-    config["data"]["root"] = "/home/somebody/patients"
-    config["output_dir"] = "/home/somebody/runs"
+    config["data"]["root"] = "somebody/patients"
+    config["output_dir"] = "somebody/runs"
     content[METADATA_KEY]["config"] = yaml.safe_dump(config)
     torch.save(content, path)
     return folder
