@@ -96,6 +96,8 @@ def measure_models(
     reference = choose_reference(table.models, comparison.reference)
     if reference not in rows:
         reference = rows[0]
+    for row in rows:
+        check_values(row, folds[row.label])
     is_drawn = comparison.bootstrap_samples > 0
     bootstrap = Bootstrap(
         samples=max(1, comparison.bootstrap_samples), confidence=comparison.confidence, seed=comparison.seed
@@ -105,7 +107,6 @@ def measure_models(
     models = []
     for row in rows:
         own = folds[row.label]
-        check_values(row, own)
         differences: dict[str, Difference] = {}
         if row is not reference and is_drawn:
             differences, reason = _differences(
