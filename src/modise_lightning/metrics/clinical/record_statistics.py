@@ -207,8 +207,9 @@ def _add_all_cases(
     images: Sequence[ImageRecord],
     settings: ClinicalSettings,
 ) -> None:
+    of_image = patients_of(images)
     for level in settings.case_levels:
-        _add_cases(built, records, images, patients_of(images), level, settings)
+        _add_cases(built, records, images, of_image, level, settings)
 
 
 def _add_cases(
