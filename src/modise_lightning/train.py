@@ -38,7 +38,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     from modise_lightning.callbacks.feature_store_report import FeatureStoreReport
     from modise_lightning.callbacks.pictures import PredictionPictures
     from modise_lightning.callbacks.result_files import ResultFiles
-    from modise_lightning.callbacks.thread_count import count_threads
+    from modise_lightning.callbacks.thread_count import follow_free_cores
     from modise_lightning.callbacks.wandb_dashboard import WandbDashboard
     from modise_lightning.configuration.assembly import (
         build_data,
@@ -72,7 +72,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     start = read_start(config)
     check_weights(config)
     use_threads(config.num_threads)
-    thread_counters = count_threads(config.num_threads)
+    followers = follow_free_cores(config.num_threads)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     dataset = data.dataset
@@ -95,7 +95,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     def build_trainer(*, callbacks: list[lightning.Callback], **settings: object) -> lightning.Trainer:
         return cast(
             lightning.Trainer,
-            instantiate(config.trainer, callbacks=[*callbacks, *thread_counters], **settings),
+            instantiate(config.trainer, callbacks=[*callbacks, *followers], **settings),
         )
 
     trainer = build_trainer(

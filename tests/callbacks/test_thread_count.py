@@ -7,7 +7,7 @@ import cv2
 import pytest
 import torch
 
-from modise_lightning.callbacks.thread_count import ThreadCount, count_threads
+from modise_lightning.callbacks.thread_count import ThreadCount, follow_free_cores
 from modise_lightning.free_cores import CoreTimes
 
 
@@ -76,7 +76,7 @@ def test_without_counts_nothing_changes() -> None:
 
 def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [type(each) for each in count_threads(None)] == [ThreadCount]
-    assert count_threads(2) == []
+    assert [type(each) for each in follow_free_cores(None)] == [ThreadCount]
+    assert follow_free_cores(2) == []
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert count_threads(None) == []
+    assert follow_free_cores(None) == []

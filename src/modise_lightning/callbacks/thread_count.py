@@ -71,7 +71,7 @@ class ThreadCount(lightning.Callback):
             self._is_told = True
 
 
-def count_threads(number: int | None) -> list[lightning.Callback]:
+def follow_free_cores(number: int | None) -> list[lightning.Callback]:
     """Give the callback, unless somebody chose a number of threads, as a setting or by OMP_NUM_THREADS.
 
     Args:
