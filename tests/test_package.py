@@ -26,7 +26,7 @@ Compose = Callable[..., DictConfig]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folds of a model, the second of which is packed; in its configuration stand places of somebody's."""
+    """Two folds of a model, the second of which is packed; its configuration names somebody's folders."""
     folder = tmp_path_factory.mktemp("runs")
     write_measured_run(folder / "0", "model", 0, shift=1)
     path = make_run(folder / "1", fold=1)
