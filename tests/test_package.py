@@ -32,8 +32,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_run(folder / "1", fold=1)
     content = torch.load(path, weights_only=True)
     config = yaml.safe_load(content[METADATA_KEY]["config"])
-    config["data"]["root"] = "somebody/patients"
-    config["output_dir"] = "somebody/runs"
+    config["data"]["root"] = "/somebody/patients"
+    config["output_dir"] = "/somebody/runs"
     content[METADATA_KEY]["config"] = yaml.safe_dump(config)
     torch.save(content, path)
     return folder
