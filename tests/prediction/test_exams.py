@@ -92,4 +92,6 @@ def test_the_pictures_of_an_exam_share_their_white_and_it_is_told() -> None:
     assert whites == [4095, 4095, 4095, None]
     assert len(notes) == 1
     assert "4095 is white in the 16-bit pictures of exam 'a' (largest value 3000) and 1 more" in notes[0]
+    # The folder that was chosen has no name of its own.
+    assert "pictures that lie in the folder itself (largest" in choose_whites(["."], [900], "auto")[1][0]
     assert choose_whites(["a", "b"], [900, None], 1023) == ([1023, None], [])

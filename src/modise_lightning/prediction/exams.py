@@ -118,9 +118,10 @@ def choose_whites(
     notes = []
     for own, named in sorted(by_white.items()):
         first, value = named[0], of_exam[named[0]]
+        where = "that lie in the folder itself" if first == "." else f"of exam '{first}'"
         others = f" and {len(named) - 1} more" if len(named) > 1 else ""
         notes.append(
-            f"white=auto: {own} is white in the 16-bit pictures of exam '{first}' (largest value {value})"
+            f"white=auto: {own} is white in the 16-bit pictures {where} (largest value {value})"
             f"{others}, which do not say it themselves."
         )
     whites = [None if value is None else chosen[exam] for exam, value in zip(exams, largest, strict=True)]
