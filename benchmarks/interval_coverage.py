@@ -24,14 +24,11 @@ from modise_lightning.metrics.clinical.record_statistics import Measurement, fol
 from modise_lightning.metrics.curves.detections import Detections
 from modise_lightning.metrics.curves.froc import froc_curve
 from modise_lightning.metrics.curves.precision_recall import precision_at_recalls
+from modise_lightning.metrics.patients.found_targets import FoundTargets
 from modise_lightning.metrics.patients.permutations import PermutationTest, holm
-from modise_lightning.metrics.patients.rankings import (
-    FoundTargets,
-    RankedInstances,
-    ScoredCases,
-    ScoredDetections,
-)
+from modise_lightning.metrics.patients.ranked_instances import RankedInstances, ScoredDetections
 from modise_lightning.metrics.patients.resampling import Bootstrap
+from modise_lightning.metrics.patients.scored_cases import ScoredCases
 from modise_lightning.metrics.patients.statistics import PatientStatistic, RatioOfSums, SegmentCounts
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, make_table

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,14 +14,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from modise_lightning.metrics.curves.detections import Detections
 from modise_lightning.metrics.curves.froc import froc_curve
 from modise_lightning.metrics.curves.precision_recall import precision_at_recalls
-from modise_lightning.metrics.patients.rankings import (
-    FoundTargets,
-    RankedInstances,
-    ScoredCases,
-    ScoredDetections,
-    positions_in,
-    to_ranks,
-)
+from modise_lightning.metrics.patients.found_targets import FoundTargets
+from modise_lightning.metrics.patients.patient_weights import RESAMPLES_AT_A_TIME, positions_in, to_ranks
+from modise_lightning.metrics.patients.ranked_instances import RankedInstances, ScoredDetections
+from modise_lightning.metrics.patients.scored_cases import ScoredCases
 from modise_lightning.metrics.patients.statistics import RatioOfSums, SegmentCounts, sum_by_patient
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -186,33 +185,47 @@ def test_ranks_keep_the_order_and_the_ties() -> None:
     assert to_ranks(np.array([0.2, 0.9, 0.9, 0.1])).tolist() == [-3.0, -1.5, -1.5, -4.0]
 
 
+def make_cases(generator: np.random.Generator) -> ScoredCases:
+    patient = np.repeat(np.arange(len(PATIENTS)), 2)
+    truth = np.arange(len(patient)) % 3 == 0
+    scores = generator.integers(0, 6, len(patient)) / 5
+    return ScoredCases("breast", PATIENTS, patient, scores, truth, 0.1, 0.9, (0.9,))
+
+
+def make_instances(generator: np.random.Generator) -> RankedInstances:
+    patient = generator.integers(0, len(PATIENTS), 20)
+    correct = generator.random(20) < 0.5
+    lesions = np.bincount(patient[correct], minlength=len(PATIENTS)) + 1.0
+    detections = ScoredDetections(generator.random(20), correct, patient, lesions)
+    return RankedInstances(PATIENTS, (detections, None))
+
+
+def make_targets(generator: np.random.Generator) -> FoundTargets:
+    found_at = np.where(generator.random(9) < 0.7, generator.random(9), -np.inf)
+    false = generator.random(9)
+    rows = generator.integers(0, len(PATIENTS), 9)
+    return FoundTargets("FROC", PATIENTS, (0.5, 2.0), rows, found_at, rows, false, np.ones(len(PATIENTS)))
+
+
+@pytest.mark.parametrize("make", [make_cases, make_instances, make_targets])
+def test_many_resamples_are_measured_as_each_alone(make: Callable[..., Any]) -> None:
+    """They are taken some at a time."""
+    generator = np.random.default_rng(5)
+    statistic = make(generator)
+    weights = draw_weights(generator, samples=2 * RESAMPLES_AT_A_TIME + 3)
+    alone = [statistic.measure(row[None]) for row in weights]
+    for name, values in statistic.measure(weights).items():
+        np.testing.assert_array_equal(values, np.concatenate([each[name] for each in alone]))
+
+
 @given(seed=SEEDS)
 def test_a_model_beside_another_one_can_be_measured_alone(seed: int) -> None:
     """With the other one's patients left out, each number is that of the model itself."""
     generator = np.random.default_rng(seed)
     alone = np.hstack([np.ones((1, len(PATIENTS))), np.zeros((1, len(PATIENTS)))])
 
-    def cases() -> ScoredCases:
-        patient = np.repeat(np.arange(len(PATIENTS)), 2)
-        truth = np.arange(len(patient)) % 3 == 0
-        scores = generator.integers(0, 6, len(patient)) / 5
-        return ScoredCases("breast", PATIENTS, patient, scores, truth, 0.1, 0.9, (0.9,))
-
-    def instances() -> RankedInstances:
-        patient = generator.integers(0, len(PATIENTS), 20)
-        correct = generator.random(20) < 0.5
-        lesions = np.bincount(patient[correct], minlength=len(PATIENTS)) + 1.0
-        detections = ScoredDetections(generator.random(20), correct, patient, lesions)
-        return RankedInstances(PATIENTS, (detections, None))
-
-    def targets() -> FoundTargets:
-        found_at = np.where(generator.random(9) < 0.7, generator.random(9), -np.inf)
-        false = generator.random(9)
-        rows = generator.integers(0, len(PATIENTS), 9)
-        return FoundTargets("FROC", PATIENTS, (0.5, 2.0), rows, found_at, rows, false, np.ones(len(PATIENTS)))
-
-    for make in (cases, instances, targets):
-        first, second = make(), make()
+    for make in (make_cases, make_instances, make_targets):
+        first, second = make(generator), make(generator)
         both = first.beside(second)  # type: ignore[arg-type]
         for model, weights in ((first, alone), (second, 1 - alone)):
             expected = model.measure(np.ones((1, len(PATIENTS))))

@@ -15,13 +15,10 @@ from modise_lightning.metrics.clinical.cases import case_keys, collect_cases, pa
 from modise_lightning.metrics.clinical.lesion_statistics import lesion_statistics
 from modise_lightning.metrics.clinical.strata import is_normal
 from modise_lightning.metrics.curves.detections import Detections
-from modise_lightning.metrics.patients.rankings import (
-    FoundTargets,
-    RankedInstances,
-    ScoredCases,
-    ScoredDetections,
-    positions_in,
-)
+from modise_lightning.metrics.patients.found_targets import FoundTargets
+from modise_lightning.metrics.patients.patient_weights import positions_in
+from modise_lightning.metrics.patients.ranked_instances import RankedInstances, ScoredDetections
+from modise_lightning.metrics.patients.scored_cases import ScoredCases
 from modise_lightning.metrics.patients.statistics import (
     AreasOverThresholds,
     PatientStatistic,

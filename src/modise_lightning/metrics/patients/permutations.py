@@ -43,8 +43,9 @@ class PermutationTest:
         by_fold: dict[str, list[Values]] = {}
         for own, its, stratum in zip(folds, other, strata.of_fold, strict=True):
             both = own.beside(its)
-            first = both.measure(np.concatenate([kept[stratum], 1 - kept[stratum]]).T)
-            second = both.measure(np.concatenate([1 - kept[stratum], kept[stratum]]).T)
+            stays = kept[stratum]
+            first = both.measure(np.hstack([stays, 1 - stays]))
+            second = both.measure(np.hstack([1 - stays, stays]))
             for name, values in first.items():
                 by_fold.setdefault(name, []).append(defined_mean(values - second[name], 1))
         return {name: self._p_value(np.stack(values)) for name, values in by_fold.items()}
@@ -59,12 +60,12 @@ class PermutationTest:
         return float((1 + extreme.sum()) / (1 + self.samples))
 
     def _kept(self, strata: Strata) -> list[Values]:
-        """Give who of each stratum's patients keeps the own results: (P, 1 + S) of 1 and 0, at first all."""
+        """Give who of each stratum's patients keeps the own results: (1 + S, P) of 1 and 0, at first all."""
         sizes, kept = self._last
         if sizes != strata.sizes:
             generator = np.random.default_rng(self.seed)
             drawn = [generator.integers(0, 2, (self.samples, size)) for size in strata.sizes]
-            kept = [np.concatenate([np.ones((1, own.shape[1])), own]).T.copy() for own in drawn]
+            kept = [np.concatenate([np.ones((1, own.shape[1])), own]) for own in drawn]
             self._last = (strata.sizes, kept)
         return kept
 

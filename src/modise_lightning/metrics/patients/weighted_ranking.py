@@ -38,12 +38,11 @@ class OperatingPoints:
         order = np.argsort(-scores, kind="stable")
         ranked = scores[order]
         last_of_equals = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], np.ones(min(1, len(ranked)))))
-        own = weights.T[order]
-        start = np.zeros((1, len(weights)))
-        true, false = (
-            np.vstack([start, np.cumsum(own * chosen[order, None], axis=0)[last_of_equals]]).T
-            for chosen in (positive, ~positive)
-        )
+        own = np.take(weights, order, axis=1)
+        true = np.cumsum(own * positive[order], axis=1)
+        false = np.cumsum(own * ~positive[order], axis=1)
+        start = np.zeros((len(weights), 1))
+        true, false = (np.hstack([start, each[:, last_of_equals]]) for each in (true, false))
         return cls(true, false)
 
     @property

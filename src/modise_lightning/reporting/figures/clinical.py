@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.clinical.strata import pool_strata
-from modise_lightning.metrics.patients.rankings import ScoredCases
+from modise_lightning.metrics.patients.scored_cases import ScoredCases
 from modise_lightning.metrics.patients.weighted_ranking import OperatingPoints
 from modise_lightning.reporting.clinical.model_folds import clinical_rows, read_case_statistics, result_of
 from modise_lightning.reporting.cross_validation.models import Summary
