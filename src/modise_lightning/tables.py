@@ -30,6 +30,7 @@ def tables(config: DictConfig) -> list[DatasetTable]:
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.console import Console
     from modise_lightning.reporting.clinical.layout import clinical_tables, intervals_csv, strata_csv
+    from modise_lightning.reporting.clinical.model_folds import StatisticsReader
     from modise_lightning.reporting.clinical.model_intervals import measure_models
     from modise_lightning.reporting.cross_validation.comparison import compare_models
     from modise_lightning.reporting.cross_validation.files import file_names, write_csv, write_table
@@ -48,12 +49,13 @@ def tables(config: DictConfig) -> list[DatasetTable]:
         return []
     made = gather_tables(settings)
     for table, name in zip(made, file_names(made), strict=True):
+        reader = StatisticsReader()
         parts = [result_table(table, per_class=settings.per_class)]
-        comparisons, notes = compare_models(table, **settings.comparison.model_dump())
+        comparisons, notes = compare_models(table, reader.counts, **settings.comparison.model_dump())
         if comparisons:
             parts.append(comparison_table(comparisons, notes, settings.comparison.confidence))
         confidence = settings.comparison.confidence
-        clinical, clinical_notes = measure_models(table, settings.comparison)
+        clinical, clinical_notes = measure_models(table, settings.comparison, reader)
         parts += clinical_tables(table, clinical, clinical_notes, confidence=confidence)
         for part in parts:
             console.print(render_table(part))

@@ -20,6 +20,7 @@ from fuzzing.tree_mutations import mutate_json, mutate_yaml
 from gathered_runs import gather
 from modise_lightning.feature_store.entry_file import DamagedEntryError, encode_entry, read_entry
 from modise_lightning.feature_store.store import FeatureEntry
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.files import file_names, write_table
 from modise_lightning.reporting.cross_validation.layout import result_table
@@ -89,7 +90,9 @@ def _read_tables(folder: Path) -> None:
             parts = [result_table(table, per_class=True)]
             Console(file=io.StringIO(), width=160).print(render_table(parts[0]))
             write_table(folder / "tables", table, parts, name)
-    compare_models(tables[0], reference=None, bootstrap_samples=20, confidence=0.95, seed=0)
+    compare_models(
+        tables[0], StatisticsReader().counts, reference=None, bootstrap_samples=20, confidence=0.95, seed=0
+    )
     for run in find_runs([folder], "error").finished:
         for result in run.results.values():
             numbers = [result.dice, *result.panoptic_quality, *result.average_precision]

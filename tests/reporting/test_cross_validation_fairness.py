@@ -12,6 +12,7 @@ import pytest
 from cross_validation_runs import NAMES, chosen_result, identity, write_chosen_run, write_measured_run
 from gathered_runs import gather
 from modise_lightning.errors import UserError
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.csv_rows import results_csv
 from modise_lightning.reporting.cross_validation.layout import comparison_table, result_table
@@ -149,7 +150,9 @@ def test_models_are_compared_over_the_classes_that_both_have(tmp_path: Path) -> 
         write_chosen_run(tmp_path / f"b{fold}", "b", fold, inventing(0.2))
     table = only_table(tmp_path)
     assert [row.summary("PQ").mean for row in table.models] == [0.4, 0.2]
-    comparisons, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
+    comparisons, notes = compare_models(
+        table, StatisticsReader().counts, reference=None, bootstrap_samples=0, confidence=0.95, seed=0
+    )
     (quality_difference,) = [each for each in comparisons if each.metric == "PQ"]
     assert quality_difference.differences == {0: 0.0, 1: 0.0}
     assert (
@@ -166,11 +169,15 @@ def test_different_thresholds_are_told_in_both_tables(tmp_path: Path) -> None:
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3])
     write_chosen_run(tmp_path / "1", "b", 0, [0.2, 0.1, 0.3])
     table = only_table(tmp_path, threshold="each")
-    _, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
+    _, notes = compare_models(
+        table, StatisticsReader().counts, reference=None, bootstrap_samples=0, confidence=0.95, seed=0
+    )
     assert any("different T, each at its own best one (a 0.30, b 0.10)" in note for note in table.notes)
     assert any("different T (threshold=each)" in note for note in notes)
     table = only_table(tmp_path, threshold="common")
-    _, notes = compare_models(table, reference=None, bootstrap_samples=0, confidence=0.95, seed=0)
+    _, notes = compare_models(
+        table, StatisticsReader().counts, reference=None, bootstrap_samples=0, confidence=0.95, seed=0
+    )
     assert not any("different T" in note for note in (*table.notes, *notes))
 
 
@@ -186,7 +193,12 @@ def test_the_reference_is_named(reference: str | None, expected: str, note: str,
     write_chosen_run(tmp_path / "0", "a", 0, [0.1, 0.2, 0.3])
     write_chosen_run(tmp_path / "1", "b", 0, [0.2, 0.3, 0.3])
     comparisons, notes = compare_models(
-        only_table(tmp_path), reference=reference, bootstrap_samples=0, confidence=0.95, seed=0
+        only_table(tmp_path),
+        StatisticsReader().counts,
+        reference=reference,
+        bootstrap_samples=0,
+        confidence=0.95,
+        seed=0,
     )
     assert {each.reference for each in comparisons} == {expected}
     assert notes[0].startswith(note)
@@ -197,7 +209,12 @@ def test_the_smallest_p_is_that_of_the_comparison_with_most_folds(tmp_path: Path
         for fold in range(number):
             write_chosen_run(tmp_path / f"{name}{fold}", name, fold, [0.1 + 0.01 * number, 0.2, 0.3])
     comparisons, notes = compare_models(
-        only_table(tmp_path), reference="a", bootstrap_samples=0, confidence=0.95, seed=0
+        only_table(tmp_path),
+        StatisticsReader().counts,
+        reference="a",
+        bootstrap_samples=0,
+        confidence=0.95,
+        seed=0,
     )
     text = " ".join(comparison_table(comparisons, notes, 0.95).notes)
     assert "with 4 folds it cannot be below 0.125." in text
@@ -229,7 +246,9 @@ def test_the_official_test_set_has_one_draw_and_both_variances(tmp_path: Path) -
                 data_split="official",
             )
     table = only_table(tmp_path)
-    found, _ = compare_models(table, reference="a", bootstrap_samples=300, confidence=0.95, seed=0)
+    found, _ = compare_models(
+        table, StatisticsReader().counts, reference="a", bootstrap_samples=300, confidence=0.95, seed=0
+    )
     by_metric = {each.metric: each for each in found}
     low, high = by_metric["PQ"].interval or (0, 0)
     wider = by_metric["PQ"].interval_with_trainings or (0, 0)

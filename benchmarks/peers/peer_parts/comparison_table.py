@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modise_lightning.metrics.patients.resampling import Interval
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.clinical.model_intervals import ClinicalModel, measure_models
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings, RunSettings
 from modise_lightning.reporting.cross_validation.table import DatasetTable, gather_tables
@@ -88,7 +89,7 @@ def measure(
     )
     (table,) = gather_tables(settings)
     comparison = ComparisonSettings(reference=reference, bootstrap_samples=samples, confidence=0.95, seed=0)
-    models, _ = measure_models(table, comparison)
+    models, _ = measure_models(table, comparison, StatisticsReader())
     return table, models
 
 

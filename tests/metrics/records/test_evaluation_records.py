@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -83,10 +84,12 @@ def test_panoptic_quality_of_the_records_is_that_of_the_metric(
             thresholds=THRESHOLDS,
             matching=matching,
         )
-        for name in ("true_positives", "false_positives", "false_negatives"):
-            assert torch.equal(sum(getattr(count, name) for count in counts), getattr(expected, name)), name
-        iou_sum = from_parts(sum(to_parts(count.iou_sum) for count in counts))
-        assert torch.equal(iou_sum, expected.iou_sum)
+        *numbers, iou_sums = torch.from_numpy(counts).unbind(2)
+        for name, number in zip(
+            ("true_positives", "false_positives", "false_negatives"), numbers, strict=True
+        ):
+            assert torch.equal(number.sum(0), getattr(expected, name).double()), name
+        assert torch.equal(from_parts(sum(map(to_parts, iou_sums))), expected.iou_sum)
 
 
 @given(seed=st.integers(0, 2**32 - 10))
@@ -259,6 +262,30 @@ def test_files_that_hold_something_else_are_told(
     (tmp_path / "overlaps.csv").write_bytes(content)
     with pytest.raises(UserError, match=rf"overlaps\.csv: .*{message}"):
         read_records(tmp_path)
+
+
+@given(seed=st.integers(0, 2**32 - 10))
+@settings(max_examples=10, deadline=None)
+def test_images_are_counted_as_if_each_were_alone_whatever_the_order_of_the_rows(
+    make_pair: Callable[..., Any], seed: int
+) -> None:
+    records = record(make_images(make_pair, seed))
+    # Indices of other programs may be anything that rises.
+    instances = records.instances.assign(index=records.instances["index"] * 10**17 // 3)
+    indices = {name: records.overlaps[name] * 10**17 // 3 for name in ("predicted_index", "true_index")}
+    overlaps = records.overlaps.assign(**indices)
+    image_ids = records.images["image_id"].tolist()[::-1]
+    for matching in ("hungarian", "greedy", "panopticapi"):
+        how = {"category_names": NAMES, "thresholds": THRESHOLDS, "matching": matching}
+        together = count_recorded_images(
+            instances.sample(frac=1, random_state=0),
+            overlaps.sample(frac=1, random_state=1),
+            image_ids=image_ids,
+            **how,
+        )
+        for counts, image_id in zip(together, image_ids, strict=True):
+            (alone,) = count_recorded_images(records.instances, records.overlaps, image_ids=[image_id], **how)
+            np.testing.assert_array_equal(counts, alone)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gathered_runs import gather
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.patients.permutations import holm
 from modise_lightning.metrics.result import EvaluationResult
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.clinical.model_intervals import measure_models, shown_numbers
 from modise_lightning.reporting.cross_validation.settings import ComparisonSettings
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -45,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_values_are_the_mean_of_the_folds_results(runs: Path) -> None:
-    models, _ = measure_models(table_of(runs), COMPARISON)
+    models, _ = measure_models(table_of(runs), COMPARISON, StatisticsReader())
     assert [model.label for model in models] == ["a good", "b bad"]
     for model in models:
         stored = [
@@ -71,7 +72,7 @@ def test_values_are_the_mean_of_the_folds_results(runs: Path) -> None:
 
 
 def test_differences_are_paired_and_corrected(runs: Path) -> None:
-    good, bad = measure_models(table_of(runs), COMPARISON)[0]
+    good, bad = measure_models(table_of(runs), COMPARISON, StatisticsReader())[0]
     assert not good.differences
     difference = bad.differences["PQ"]
     assert difference.interval.value == pytest.approx(bad.intervals["PQ"].value - good.intervals["PQ"].value)
@@ -177,7 +178,7 @@ def test_without_normal_images_areas_say_in_words_that_they_are_undefined(
 
 def test_a_dataset_that_says_nothing_of_its_images(tmp_path: Path) -> None:
     write_clinical_run(tmp_path / "0", "a", 0, 1, said=False, num_folds=3)
-    (model,), _ = measure_models(table_of(tmp_path), COMPARISON)
+    (model,), _ = measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
     assert model.undefined["breast"][0].startswith("24 of 24 images do not say their laterality")
     assert not math.isnan(model.intervals["patient AUC"].value)
     assert "matched average surface distance (pixels)" in model.intervals
@@ -187,7 +188,7 @@ def test_a_dataset_that_says_nothing_of_its_images(tmp_path: Path) -> None:
 def test_a_fold_without_normal_images_is_told_and_left_out(tmp_path: Path) -> None:
     for fold in range(2):
         write_clinical_run(tmp_path / str(fold), "a", fold, 1, normals=fold == 0, num_folds=3)
-    (model,), _ = measure_models(table_of(tmp_path), COMPARISON)
+    (model,), _ = measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
     name = "FROC mask_iou per normal image at 1"
     assert model.undefined[name] == {1: "no image is normal"}
     assert not math.isnan(model.intervals[name].value)
@@ -196,7 +197,7 @@ def test_a_fold_without_normal_images_is_told_and_left_out(tmp_path: Path) -> No
 def test_folds_of_different_units_are_not_averaged_silently(tmp_path: Path) -> None:
     for fold in range(2):
         write_clinical_run(tmp_path / str(fold), "a", fold, 1, said=fold == 0, num_folds=3)
-    (model,), _ = measure_models(table_of(tmp_path), COMPARISON)
+    (model,), _ = measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
     for unit, other in (("mm", 1), ("pixels", 0)):
         name = f"matched average surface distance ({unit})"
         assert not math.isnan(model.intervals[name].value)
@@ -208,7 +209,7 @@ def test_a_fold_that_only_one_model_has_is_no_part_of_a_difference(tmp_path: Pat
     for name, folds in (("a", 2), ("b", 1)):
         for fold in range(folds):
             write_clinical_run(tmp_path / name / str(fold), name, fold, 1, num_folds=3)
-    models, notes = measure_models(table_of(tmp_path), COMPARISON)
+    models, notes = measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
     assert "b against a: only one of them has fold 1; left out." in notes
     assert models[1].differences["PQ"].interval.value == 0
 
@@ -217,7 +218,7 @@ def test_runs_of_other_metrics_stand_beside_and_are_told(tmp_path: Path) -> None
     write_clinical_run(tmp_path / "0", "a", 0, 1, num_folds=3)
     write_measured_run(tmp_path / "1", "b", 0, 1, num_folds=3)
     table = table_of(tmp_path)
-    models, notes = measure_models(table, COMPARISON)
+    models, notes = measure_models(table, COMPARISON, StatisticsReader())
     assert [model.label for model in models] == ["a", "b"]
     assert "b was evaluated without metrics=clinical: it has few of these numbers." in notes
     assert "breast AUC" in models[0].intervals
@@ -236,7 +237,7 @@ def test_runs_of_the_papers_metrics_have_intervals_of_their_numbers_and_areas(
         for fold in range(3)
     ]
     table = table_of(tmp_path / "runs")
-    (model,), notes = measure_models(table, COMPARISON)
+    (model,), notes = measure_models(table, COMPARISON, StatisticsReader())
     assert notes == []
     assert model.undefined == {}
     threshold = table.models[0].threshold
@@ -267,7 +268,7 @@ def test_paper_runs_without_records_are_told(tmp_path: Path) -> None:
     write_measured_run(tmp_path / "0", "a", 0, 1, num_folds=3, measurement=MEASUREMENT)
     write_measured_run(tmp_path / "1", "b", 0, 2, num_folds=3, measurement=MEASUREMENT)
     shutil.rmtree(tmp_path / "1" / "records")
-    models, notes = measure_models(table_of(tmp_path), COMPARISON)
+    models, notes = measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
     assert [model.label for model in models] == ["a"]
     assert notes == [f"b has no records of fold 0 ({tmp_path / '1' / 'records' / 'trained'}): no intervals."]
 
@@ -276,7 +277,7 @@ def test_runs_of_different_settings_are_refused(tmp_path: Path) -> None:
     write_clinical_run(tmp_path / "0", "a", 0, 1, num_folds=3)
     write_clinical_run(tmp_path / "1", "b", 0, 1, settings={"hit_threshold": 0.5}, num_folds=3)
     with pytest.raises(UserError, match=r"differ in metrics\.clinical\.hit_threshold \(0\.5 and 0\.1\)"):
-        measure_models(table_of(tmp_path), COMPARISON)
+        measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,7 @@ def test_damaged_results_are_told(tmp_path: Path, change: Callable[[dict], objec
     change(content["results"]["trained"]["clinical"])
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
-        measure_models(table_of(tmp_path), COMPARISON)
+        measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())
 
 
 def test_records_of_another_evaluation_are_refused(tmp_path: Path) -> None:
@@ -307,4 +308,4 @@ def test_records_of_another_evaluation_are_refused(tmp_path: Path) -> None:
         (tmp_path / "0" / "records" / "trained" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "1" / "results.json").unlink()
     with pytest.raises(UserError, match="they are not of one evaluation"):
-        measure_models(table_of(tmp_path), COMPARISON)
+        measure_models(table_of(tmp_path), COMPARISON, StatisticsReader())

@@ -22,6 +22,7 @@ from cross_validation_runs import (
 )
 from gathered_runs import gather
 from modise_lightning.errors import UserError
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.cross_validation.comparison import Comparison, compare_models
 from modise_lightning.reporting.cross_validation.csv_rows import results_csv
 from modise_lightning.reporting.cross_validation.files import file_names, write_table
@@ -352,7 +353,7 @@ def test_markdown_and_latex_escape_names(tmp_path: Path) -> None:
 
 def compare(table: DatasetTable, **changes: Any) -> tuple[dict[str, Comparison], list[str]]:
     values = {"reference": None, "bootstrap_samples": 400, "confidence": 0.95, "seed": 0}
-    comparisons, notes = compare_models(table, **{**values, **changes})
+    comparisons, notes = compare_models(table, StatisticsReader().counts, **{**values, **changes})
     return {each.metric: each for each in comparisons}, notes
 
 
@@ -382,7 +383,9 @@ def test_equal_models_and_single_folds_have_no_significance(tmp_path: Path) -> N
     write_five(tmp_path, "b", folds=range(2))
     write_five(tmp_path, "c", folds=range(1, 3))
     (table,) = gather(tmp_path)
-    comparisons, notes = compare_models(table, reference="a", bootstrap_samples=0, confidence=0.95, seed=0)
+    comparisons, notes = compare_models(
+        table, StatisticsReader().counts, reference="a", bootstrap_samples=0, confidence=0.95, seed=0
+    )
     by_model = {(each.model, each.metric): each for each in comparisons}
     assert by_model["b", "PQ"].p_value == 1
     assert math.isnan(by_model["c", "PQ"].p_value)
@@ -422,46 +425,44 @@ def test_the_bootstrap_interval_covers_a_clear_difference(tmp_path: Path) -> Non
 def test_the_bootstrap_equals_drawing_patients_one_by_one(tmp_path: Path) -> None:
     from modise_lightning.metrics.records.counts import count_recorded_images
     from modise_lightning.metrics.records.evaluation_records import read_records
-    from modise_lightning.reporting.cross_validation.bootstrap import PatientCounts, bootstrap_differences
+    from modise_lightning.reporting.cross_validation.bootstrap import bootstrap_differences
 
     results = [
         write_measured_run(tmp_path / name, name, 0, shift=shift, num_images=8)
         for name, shift in (("good", 0), ("bad", 2))
     ]
-    counts = [
-        PatientCounts.read(
-            tmp_path / name / "records" / "trained", result, threshold=0.3, matching="panopticapi"
-        )
-        for name, result in zip(("good", "bad"), results, strict=True)
-    ]
-    found_interval = bootstrap_differences([(counts[0], counts[1])], samples=30, confidence=0.9, seed=3)["PQ"]
+    (table,) = gather(tmp_path, threshold=0.3)
+    by_label = {row.label: StatisticsReader().counts(row, 0) for row in table.models}
+    both = by_label["good"], by_label["bad"]
+    found_interval = bootstrap_differences([both], samples=30, confidence=0.9, seed=3)["PQ"]
     low, high = found_interval.low, found_interval.high
     records = [read_records(tmp_path / name / "records" / "trained") for name in ("good", "bad")]
     patients = sorted(set(records[0].images["patient_id"]))
     weights = np.random.default_rng(3).multinomial(4, [1 / 4] * 4, size=30)
+    counts_of_images = [
+        count_recorded_images(
+            record.instances,
+            record.overlaps,
+            image_ids=record.images["image_id"].tolist(),
+            category_names=results[0].category_names,
+            thresholds=[0.3],
+            matching="panopticapi",
+        )
+        for record in records
+    ]
     differences = []
     for sample in weights:
         values = []
-        for record in records:
+        for record, counts in zip(records, counts_of_images, strict=True):
             images = [
-                image_id
+                image
                 for patient, times in zip(patients, sample, strict=True)
-                for image_id in list(record.images.loc[record.images["patient_id"] == patient, "image_id"])
-                * int(times)
+                for image in np.flatnonzero(record.images["patient_id"] == patient).tolist() * int(times)
             ]
-            found = count_recorded_images(
-                record.instances,
-                record.overlaps,
-                image_ids=images,
-                category_names=results[0].category_names,
-                thresholds=[0.3],
-                matching="panopticapi",
-            )
             per_class = {}
             for label in range(2):
                 tp, fp, fn, iou = (
-                    float(sum(getattr(each, name)[0, label] for each in found))
-                    for name in ("true_positives", "false_positives", "false_negatives", "iou_sum")
+                    sum(counts[image, 0, part, label] for image in images) for part in range(4)
                 )
                 if tp + fp + fn:
                     per_class[label] = iou / (tp + fp / 2 + fn / 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from modise_lightning.metrics.patients.statistics import RatioOfSums, Values, sum_by_patient
-from modise_lightning.metrics.records.counts import pair_recorded_images
+from modise_lightning.metrics.records.counts import pair_recorded_segments
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.metrics.segments.matching import Matching, match
 
@@ -36,33 +36,28 @@ def matched_lesions(
     """
     assert records.clinical is not None
     one_to_one: Matching = "hungarian" if matching == "panopticapi" else matching
-    image_ids = records.images["image_id"].tolist()
-    rows: list[tuple[int, int, int, int, float]] = []
-    lesions = np.zeros((len(image_ids), len(category_names)))
-    recorded = pair_recorded_images(
-        records.instances, records.overlaps, image_ids=image_ids, category_names=category_names
+    image_ids = records.images["image_id"].to_numpy(np.int64)
+    recorded = pair_recorded_segments(
+        records.instances, records.overlaps, image_ids=image_ids.tolist(), category_names=category_names
     )
-    for position, (image_id, each) in enumerate(zip(image_ids, recorded, strict=True)):
-        pairs = each.pairs
-        chosen = match(pairs, [threshold], one_to_one)[0].numpy()
-        predicted, true = pairs.prediction.numpy()[chosen], pairs.truth.numpy()[chosen]
-        labels = pairs.truth_labels.numpy()[true]
-        unmatched = pairs.prediction_counts.numpy().copy()
-        unmatched[predicted] = False
-        missed = pairs.truth_counts.numpy().copy()
-        missed[true] = False
-        for own in (labels, pairs.prediction_labels.numpy()[unmatched], pairs.truth_labels.numpy()[missed]):
-            np.add.at(lesions[position], own, 1)
-        rows += zip(
-            [image_id] * len(labels),
-            each.prediction.index[predicted].tolist(),
-            each.truth.index[true].tolist(),
-            labels.tolist(),
-            pairs.iou.numpy()[chosen].tolist(),
-            strict=True,
-        )
-    types = {**dict.fromkeys([*_PAIR, "label"], "int64"), "iou": "float64"}
-    matches = pd.DataFrame(rows, columns=list(types)).astype(types)
+    pairs, truths = recorded.pairs, recorded.truth
+    chosen = match(pairs, [threshold], one_to_one)[0].numpy()
+    predicted, true = pairs.prediction.numpy()[chosen], pairs.truth.numpy()[chosen]
+    unmatched, missed = pairs.prediction_counts.numpy().copy(), pairs.truth_counts.numpy().copy()
+    unmatched[predicted] = False
+    missed[true] = False
+    lesions = np.zeros((len(image_ids), len(category_names)))
+    for segments, own in ((truths, true), (recorded.prediction, unmatched), (truths, missed)):
+        np.add.at(lesions, (segments.image[own], segments.label[own]), 1)
+    matches = pd.DataFrame(
+        {
+            "image_id": image_ids[truths.image[true]],
+            "predicted_index": recorded.prediction.index[predicted],
+            "true_index": truths.index[true],
+            "label": truths.label[true],
+            "iou": pairs.iou.numpy()[chosen],
+        }
+    )
     matches["dice"] = 2 * matches["iou"] / (1 + matches["iou"])
     return matches.merge(records.clinical.boundaries, on=_PAIR, how="left", validate="one_to_one"), lesions
 

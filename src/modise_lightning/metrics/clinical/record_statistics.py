@@ -35,7 +35,6 @@ from modise_lightning.metrics.segments.matching import Matching
 from modise_lightning.structures import ImageRecord
 
 Positions = NDArray[np.int64]
-_COUNTS = ("true_positives", "false_positives", "false_negatives")
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,13 @@ class FoldStatistics:
     """The numbers of a fold.
 
     Attributes:
+        image_ids: Its images.
         statistics: By group. All have the same patients.
         why_undefined: By group, why its numbers have no value where they have none.
         missing: By group that cannot be computed at all, why.
     """
 
+    image_ids: list[int]
     statistics: dict[str, PatientStatistic]
     why_undefined: dict[str, str]
     missing: dict[str, str]
@@ -90,7 +91,7 @@ def fold_statistics(records: EvaluationRecords, how: Measurement) -> FoldStatist
     """
     images = describe_images(records.images, records.clinical)
     of_image = patients_of(images)
-    built = FoldStatistics({}, {}, {})
+    built = FoldStatistics(records.images["image_id"].tolist(), {}, {}, {})
     _add_segments(built, records, of_image, how)
     if how.max_detections is None:
         built.missing["AP"] = "the results are of an older version and do not say metrics.max_detections"
@@ -129,7 +130,7 @@ def case_statistics(records: EvaluationRecords, settings: ClinicalSettings) -> F
         records: Of an evaluation.
         settings: What a case is.
     """
-    built = FoldStatistics({}, {}, {})
+    built = FoldStatistics(records.images["image_id"].tolist(), {}, {}, {})
     _add_all_cases(built, records, describe_images(records.images, records.clinical), settings)
     return built
 
@@ -141,16 +142,12 @@ def _add_segments(
     by_image = count_recorded_images(
         records.instances,
         records.overlaps,
-        image_ids=records.images["image_id"].tolist(),
+        image_ids=built.image_ids,
         category_names=how.category_names,
         thresholds=[how.threshold, *how.thresholds],
         matching=how.matching,
     )
-    rows = np.zeros((len(by_image), 1 + len(how.thresholds), 4, len(how.category_names)))
-    for row, each in zip(rows, by_image, strict=True):
-        for position, name in enumerate((*_COUNTS, "iou_sum")):
-            row[:, position] = getattr(each, name).numpy()
-    patients, counts = sum_by_patient(of_image, rows)
+    patients, counts = sum_by_patient(of_image, by_image)
     built.statistics["segments"] = SegmentCounts(patients, counts[:, 0])
     built.why_undefined["segments"] = "no class occurs, neither in truth nor in prediction"
     if len(how.thresholds) > 1:

@@ -6,6 +6,7 @@ any selection of images are computed from, at any IoU threshold, without the ima
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -113,6 +114,9 @@ class EvaluationRecords:
     clinical: ClinicalRecords | None = None
     annotated_classes: pd.DataFrame | None = None
 
+
+# Reads the records of a folder: ``read_records``, or what remembers those that it has read.
+ReadRecords = Callable[[Path], EvaluationRecords]
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "instances": INSTANCE_COLUMNS, "overlaps": OVERLAP_COLUMNS}
 _PIXELS = "class_pixels"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch.distributed
+from numpy.typing import NDArray
 
 from modise_lightning.metrics.accumulated.panoptic_quality import PanopticQualityResult
 from modise_lightning.metrics.records.clinical_records import ClinicalRecords, description_row
@@ -85,8 +87,8 @@ class EvaluationRecorder:
             matching=self.matching,
         )
         rows = [
-            (*_describe(recorded), *_at_thresholds(count, thresholds), recorded.dice)
-            for recorded, count in zip(images, counts, strict=True)
+            (*_describe(recorded), *at_thresholds, recorded.dice)
+            for recorded, at_thresholds in zip(images, _at_thresholds(counts, thresholds), strict=True)
         ]
         clinical = None if self.clinical is None else self._clinical_records(images)
         pixels: list[tuple[object, ...]] = [
@@ -156,20 +158,19 @@ def _overlap_rows(recorded: RecordedImage) -> list[tuple[object, ...]]:
     ]
 
 
-def _at_thresholds(counts: PanopticCounts, thresholds: tuple[float, float]) -> list[float]:
-    quality = PanopticQualityResult(counts).mean_panoptic_quality.tolist()
-    values: list[float] = []
-    for index, threshold in enumerate(thresholds):
-        matched = int(counts.true_positives[index].sum())
-        values += [
-            threshold,
-            matched,
-            int(counts.false_positives[index].sum()),
-            int(counts.false_negatives[index].sum()),
-            float(counts.iou_sum[index].sum()) / matched if matched else math.nan,
-            quality[index],
-        ]
-    return values
+def _at_thresholds(counts: NDArray[np.float64], thresholds: tuple[float, float]) -> list[list[float]]:
+    """Describe each image at two thresholds, from counts (I, 2, 4, K)."""
+    matched, false_positives, false_negatives, iou_sum = torch.from_numpy(counts).flatten(0, 1).unbind(1)
+    by_class = PanopticCounts(matched.long(), false_positives.long(), false_negatives.long(), iou_sum)
+    quality = PanopticQualityResult(by_class).mean_panoptic_quality.view(counts.shape[:2]).tolist()
+    rows: list[list[float]] = []
+    for of_image, qualities in zip(counts.sum(-1).tolist(), quality, strict=True):
+        values: list[float] = []
+        for threshold, (*numbers, total), each in zip(thresholds, of_image, qualities, strict=True):
+            mean_iou = total / numbers[0] if numbers[0] else math.nan
+            values += [threshold, *map(int, numbers), mean_iou, each]
+        rows.append(values)
+    return rows
 
 
 def _describe(recorded: RecordedImage) -> tuple[object, ...]:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from modise_lightning.metrics.segments.pairs import SegmentPairs
@@ -71,12 +73,23 @@ def _assign(matched: NDArray[np.bool_], pairs: SegmentPairs) -> None:
     contested = (np.bincount(prediction)[prediction] > 1) | (np.bincount(truth)[truth] > 1)
     if not contested.any():
         return
-    rows, row = np.unique(prediction[contested], return_inverse=True)
-    columns, column = np.unique(truth[contested], return_inverse=True)
-    # Zeros stand for pairs that may not match; an assignment that uses one is no match.
-    # Pairs of different classes are zeros too, so that the optimum of all classes is that of each.
-    iou = np.zeros((len(rows), len(columns)))
-    iou[row, column] = pairs.iou.numpy()[above[contested]]
-    assigned = np.zeros(iou.shape, dtype=bool)
-    assigned[linear_sum_assignment(iou, maximize=True)] = True
-    matched[above[contested]] = assigned[row, column]
+    above, prediction, truth = above[contested], prediction[contested], truth[contested]
+    iou = pairs.iou.numpy()[above]
+    for group in _connected(prediction, truth):
+        rows, row = np.unique(prediction[group], return_inverse=True)
+        columns, column = np.unique(truth[group], return_inverse=True)
+        # Zeros stand for pairs that may not match; an assignment that uses one is no match.
+        weights = np.zeros((len(rows), len(columns)))
+        weights[row, column] = iou[group]
+        assigned = np.zeros(weights.shape, dtype=bool)
+        assigned[linear_sum_assignment(weights, maximize=True)] = True
+        matched[above[group]] = assigned[row, column]
+
+
+def _connected(prediction: NDArray[np.int64], truth: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Give the positions of pairs that share a segment, directly or by others: one matrix of all is huge."""
+    nodes = int(prediction.max()) + 1, int(truth.max()) + 1
+    edges = coo_array((np.ones(len(truth)), (prediction, nodes[0] + truth)), shape=(sum(nodes), sum(nodes)))
+    component = connected_components(edges, directed=False)[1][prediction]
+    order = np.argsort(component, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(component[order])) + 1)

@@ -7,6 +7,7 @@ import math
 from modise_lightning.errors import UserError
 from modise_lightning.packages.package import Evaluation
 from modise_lightning.reporting.clinical.layout import bounds, clinical_tables
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.clinical.model_intervals import measure_models
 from modise_lightning.reporting.cross_validation.layout import result_table
 from modise_lightning.reporting.cross_validation.models import METRICS
@@ -42,7 +43,7 @@ def evaluation_of(table: DatasetTable, comparison: ComparisonSettings) -> Evalua
         table: With this one model.
         comparison: Resamples and confidence of the intervals.
     """
-    models, notes = measure_models(table, comparison)
+    models, notes = measure_models(table, comparison, StatisticsReader())
     numbers: dict[str, tuple[float | None, float | None, float | None]] = {}
     for metric in METRICS:
         numbers[metric] = (_plain(table.models[0].summary(metric).mean), None, None)

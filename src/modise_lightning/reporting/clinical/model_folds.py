@@ -18,11 +18,12 @@ from modise_lightning.metrics.clinical.record_statistics import (
     fold_statistics,
 )
 from modise_lightning.metrics.clinical.result import ClinicalResult
-from modise_lightning.metrics.patients.statistics import measure_once
+from modise_lightning.metrics.patients.statistics import SegmentCounts, measure_once
 from modise_lightning.metrics.records.clinical_settings import ClinicalSettings
-from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.metrics.records.evaluation_records import ReadRecords, read_records
 from modise_lightning.metrics.result import EvaluationResult
 from modise_lightning.metrics.segments.matching import Matching
+from modise_lightning.reporting.cross_validation.bootstrap import PatientCounts
 from modise_lightning.reporting.cross_validation.models import METRICS, ModelFolds
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.results import Setting
@@ -78,33 +79,58 @@ def check_settings(rows: Sequence[ModelFolds]) -> None:
                     )
 
 
-def read_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
-    """Build the statistics of a fold from its records, as its results were measured.
+class StatisticsReader:
+    """Reads the records of each fold of each model once, for all tables that are made of them."""
 
-    Args:
-        row: A model; without clinical results there are the numbers of ``metrics=paper``.
-        fold: One of its folds.
+    def __init__(self, read: ReadRecords = read_records) -> None:
+        """Read nothing yet.
 
-    Raises:
-        UserError: Records or settings are damaged.
-    """
-    how = _measurement(row, fold)
-    return fold_statistics(read_records(records_folder(row, fold)), how)
+        Args:
+            read: Reads the records of a folder.
+        """
+        self._read = read
+        self._known: dict[Path, FoldStatistics] = {}
+
+    def statistics(self, row: ModelFolds, fold: int) -> FoldStatistics:
+        """Build the statistics of a fold from its records, as its results were measured.
+
+        Args:
+            row: A model; without clinical results there are the numbers of ``metrics=paper``.
+            fold: One of its folds.
+
+        Raises:
+            UserError: Records or settings are damaged, or the records do not give the results.
+        """
+        folder = row.records_folder(fold)
+        if folder not in self._known:
+            how = _measurement(row, fold)
+            statistics = fold_statistics(self._read(folder), how)
+            _check_values(row, fold, statistics)
+            self._known[folder] = statistics
+        return self._known[folder]
+
+    def counts(self, row: ModelFolds, fold: int) -> PatientCounts:
+        """Give what panoptic quality at the model's threshold is made of in a fold; see ``statistics``."""
+        own = self.statistics(row, fold)
+        segments = own.statistics["segments"]
+        assert isinstance(segments, SegmentCounts)
+        return PatientCounts(own.image_ids, segments.patients, segments.counts)
 
 
-def read_case_statistics(row: ModelFolds, fold: int) -> FoldStatistics:
+def read_case_statistics(row: ModelFolds, fold: int, read: ReadRecords) -> FoldStatistics:
     """Build the statistics of a fold's cases from its records.
 
     Args:
         row: A model with clinical results.
         fold: One of its folds.
+        read: Reads the records of a folder.
 
     Raises:
         UserError: Records or settings are damaged.
     """
     how = _measurement(row, fold)
     assert how.clinical is not None
-    return case_statistics(read_records(records_folder(row, fold)), how.clinical)
+    return case_statistics(read(row.records_folder(fold)), how.clinical)
 
 
 def _measurement(row: ModelFolds, fold: int) -> Measurement:
@@ -140,11 +166,6 @@ def _measurement(row: ModelFolds, fold: int) -> Measurement:
     return how
 
 
-def records_folder(row: ModelFolds, fold: int) -> Path:
-    """Give the folder of a fold's records; it may be missing."""
-    return row.runs[fold].folder / "records" / row.model.replace(" ", "_")
-
-
 def _isthing(result: EvaluationResult) -> list[bool]:
     """Tell the classes with AP, which only classes have whose instances are told apart."""
     curves = result.average_precision_by_category
@@ -166,18 +187,17 @@ def _max_detections(measurement: Mapping[str, Setting]) -> int | None:
     return number if isinstance(number, int) and number > 0 else None
 
 
-def check_values(row: ModelFolds, own: Mapping[int, FoldStatistics]) -> None:
+def _check_values(row: ModelFolds, fold: int, own: FoldStatistics) -> None:
     """Refuse records that do not give the results' PQ and Dice."""
-    for fold, statistics in own.items():
-        for group, metric in (("segments", "PQ"), ("Dice", "Dice")):
-            if group not in statistics.statistics:
-                continue
-            value = measure_once(statistics.statistics[group])[metric]
-            expected = row.results[fold].at(row.threshold)[METRICS[metric]]
-            if not math.isclose(value, expected, abs_tol=1e-9) and not (
-                math.isnan(value) and math.isnan(expected)
-            ):
-                raise UserError(
-                    f"{row.runs[fold].folder}: the records give a {metric} of {value}, the results "
-                    f"{expected}: they are not of one evaluation."
-                )
+    for group, metric in (("segments", "PQ"), ("Dice", "Dice")):
+        if group not in own.statistics:
+            continue
+        value = measure_once(own.statistics[group])[metric]
+        expected = row.results[fold].at(row.threshold)[METRICS[metric]]
+        if not math.isclose(value, expected, abs_tol=1e-9) and not (
+            math.isnan(value) and math.isnan(expected)
+        ):
+            raise UserError(
+                f"{row.records_folder(fold)}: the records give a {metric} of {value}, the results "
+                f"{expected}: they are not of one evaluation."
+            )

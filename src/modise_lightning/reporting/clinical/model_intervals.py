@@ -16,10 +16,8 @@ from modise_lightning.metrics.patients.permutations import PermutationTest, holm
 from modise_lightning.metrics.patients.resampling import Bootstrap, Interval, Resampled
 from modise_lightning.metrics.patients.statistics import PatientStatistic, measure_once
 from modise_lightning.reporting.clinical.model_folds import (
+    StatisticsReader,
     check_settings,
-    check_values,
-    read_statistics,
-    records_folder,
     result_of,
     with_clinical_results,
 )
@@ -66,13 +64,14 @@ class ClinicalModel:
 
 
 def measure_models(
-    table: DatasetTable, comparison: ComparisonSettings
+    table: DatasetTable, comparison: ComparisonSettings, reader: StatisticsReader
 ) -> tuple[list[ClinicalModel], list[str]]:
     """Measure the models whose runs have records.
 
     Args:
         table: Of one dataset.
         comparison: Resamples, confidence and reference.
+        reader: Of the records.
 
     Returns:
         Models, none where no run has records; and what a reader must know, a sentence each.
@@ -92,12 +91,10 @@ def measure_models(
             for row in rows
             if row not in clinical
         ]
-    folds = {row.label: {fold: read_statistics(row, fold) for fold in row.runs} for row in rows}
+    folds = {row.label: {fold: reader.statistics(row, fold) for fold in row.runs} for row in rows}
     reference = choose_reference(table.models, comparison.reference)
     if reference not in rows:
         reference = rows[0]
-    for row in rows:
-        check_values(row, folds[row.label])
     is_drawn = comparison.bootstrap_samples > 0
     bootstrap = Bootstrap(
         samples=max(1, comparison.bootstrap_samples), confidence=comparison.confidence, seed=comparison.seed
@@ -139,12 +136,12 @@ def _with_records(rows: Sequence[ModelFolds]) -> tuple[list[ModelFolds], list[st
     """Leave out models without records, or of which it is not known how segments were matched."""
     kept, notes = [], []
     for row in rows:
-        missing = [fold for fold in row.runs if not records_folder(row, fold).is_dir()]
+        missing = [fold for fold in row.runs if not row.records_folder(fold).is_dir()]
         unknown = [fold for fold, run in row.runs.items() if run.identity.matching is None]
         if missing:
             notes.append(
                 f"{row.label} has no records of fold {', '.join(map(str, missing))} "
-                f"({records_folder(row, missing[0])}): no intervals."
+                f"({row.records_folder(missing[0])}): no intervals."
             )
         elif unknown:
             notes.append(f"{row.label} is of an older version, which did not say its matching: no intervals.")

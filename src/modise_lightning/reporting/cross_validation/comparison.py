@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -53,12 +52,19 @@ class Comparison:
 
 
 def compare_models(
-    table: DatasetTable, *, reference: str | None, bootstrap_samples: int, confidence: float, seed: int
+    table: DatasetTable,
+    counts_of: Callable[[ModelFolds, int], PatientCounts],
+    *,
+    reference: str | None,
+    bootstrap_samples: int,
+    confidence: float,
+    seed: int,
 ) -> tuple[list[Comparison], list[str]]:
     """Compare every model of a table with one of them.
 
     Args:
         table: Of one dataset.
+        counts_of: Reads what panoptic quality of a model's fold is made of.
         reference: Row to compare with; None takes the first one of the table, ``best`` the one with the
             highest mean PQ.
         bootstrap_samples: Number of resamples of the patients; 0 for no intervals.
@@ -78,7 +84,6 @@ def compare_models(
     notes = [_reference_note(table.models, reference, chosen)]
     if len({row.threshold for row in table.models}) > 1:
         notes.append("The models are at different T (threshold=each): these are no differences at one T.")
-    read: dict[Path, PatientCounts] = {}  # of the reference, which is compared with all others
     for row in table.models:
         if row is chosen:
             continue
@@ -91,7 +96,7 @@ def compare_models(
             continue
         intervals: dict[str, BootstrapDifference] = {}
         if bootstrap_samples:
-            counts, reason = _paired_counts(row, chosen, folds, read)
+            counts, reason = _paired_counts(row, chosen, folds, counts_of)
             if reason is None:
                 intervals = bootstrap_differences(
                     counts, samples=bootstrap_samples, confidence=confidence, seed=seed
@@ -217,33 +222,21 @@ def _signed_rank_test(differences: Sequence[float]) -> float:
 
 
 def _paired_counts(
-    row: ModelFolds, reference: ModelFolds, folds: Sequence[int], read: dict[Path, PatientCounts]
+    row: ModelFolds,
+    reference: ModelFolds,
+    folds: Sequence[int],
+    counts_of: Callable[[ModelFolds, int], PatientCounts],
 ) -> tuple[list[tuple[PatientCounts, PatientCounts]], str | None]:
-    """Read the records of both models; or say why there is nothing to compare.
-
-    Args:
-        row: Model.
-        reference: What it is compared with.
-        folds: Of both.
-        read: The reference's records by their folder, as far as they were read; more are added.
-    """
+    """Read the records of both models' folds; or say why there is nothing to compare."""
     pairs = []
     for fold in folds:
-        both = []
         for model in (row, reference):
-            run = model.runs[fold]
-            folder = run.folder / "records" / model.model.replace(" ", "_")
-            if not folder.is_dir():
-                return [], f"fold {fold} has no records ({folder})"
-            if run.identity.matching is None:
+            if not model.records_folder(fold).is_dir():
+                return [], f"fold {fold} has no records ({model.records_folder(fold)})"
+            if model.runs[fold].identity.matching is None:
                 return [], f"the results of fold {fold} do not say how segments were matched"
-            counts = read.get(folder) or PatientCounts.read(
-                folder, run.results[model.model], threshold=model.threshold, matching=run.identity.matching
-            )
-            if model is reference:
-                read[folder] = counts
-            both.append(counts)
-        if both[0].image_ids != both[1].image_ids:
+        own, its = counts_of(row, fold), counts_of(reference, fold)
+        if own.image_ids != its.image_ids:
             return [], f"in fold {fold} they were not tested on the same images"
-        pairs.append((both[0], both[1]))
+        pairs.append((own, its))
     return pairs, None

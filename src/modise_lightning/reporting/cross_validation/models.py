@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.result import EvaluationResult
@@ -66,6 +67,10 @@ class ModelFolds:
     def results(self) -> dict[int, EvaluationResult]:
         """Result of each fold."""
         return {fold: run.results[self.model] for fold, run in self.runs.items()}
+
+    def records_folder(self, fold: int) -> Path:
+        """Give the folder of a fold's records; it may be missing."""
+        return self.runs[fold].folder / "records" / self.model.replace(" ", "_")
 
     def values(self, metric: str) -> dict[int, float]:
         """Give a metric of each fold at the threshold.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from modise_lightning.errors import UserError
+from modise_lightning.metrics.records.evaluation_records import ReadRecords, read_records
 from modise_lightning.reporting.comparison import ComparisonRow
 from modise_lightning.reporting.cross_validation.runs import FinishedRun
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -68,18 +69,19 @@ def make_figures(
     Raises:
         UserError: A run has no records, or damaged ones.
     """
+    read = functools.cache(read_records)
     needs_records = set(settings.figures) - {"threshold_ablation", "roc", "strata"}
-    models = read_models(table.models) if needs_records else []
+    models = read_models(table.models, read) if needs_records else []
 
     def make(name: str) -> list[MadeFigure]:
         if name == "qualitative_grid":
             made = _qualitative_grids(table, models, settings.qualitative_grid, predict)
         else:
-            made = [make_curves(name, table, models, settings)]
+            made = [make_curves(name, table, models, settings, read)]
         return [replace(each, data=_with_origin(each.data, table)) for each in made]
 
     for name in dict.fromkeys(settings.figures):
-        yield name, partial(make, name)
+        yield name, functools.partial(make, name)
 
 
 def _with_origin(data: pd.DataFrame, table: DatasetTable) -> pd.DataFrame:
@@ -89,7 +91,11 @@ def _with_origin(data: pd.DataFrame, table: DatasetTable) -> pd.DataFrame:
 
 
 def make_curves(
-    name: str, table: DatasetTable, models: Sequence[ModelRecords], settings: CurveSettings
+    name: str,
+    table: DatasetTable,
+    models: Sequence[ModelRecords],
+    settings: CurveSettings,
+    read: ReadRecords,
 ) -> MadeFigure:
     """Make one of the figures that are drawn from results and records.
 
@@ -98,6 +104,7 @@ def make_curves(
         table: Of one dataset.
         models: Records of its models; may be empty for ``threshold_ablation``.
         settings: Theirs.
+        read: Reads the records of a folder, for ``roc``.
     """
     folds, most = settings.folds, settings.max_detections
     match name:
@@ -124,7 +131,7 @@ def make_curves(
             data = confusion_data(models, threshold=settings.confusion.threshold)
             figure = draw_confusion_figure(table, data)
         case "roc":
-            data = roc_data(table)
+            data = roc_data(table, read)
             figure = draw_roc(table, data)
         case "strata":
             data = strata_data(table)

@@ -10,6 +10,7 @@ from modise_lightning.errors import UserError
 from modise_lightning.metrics.clinical.strata import pool_strata
 from modise_lightning.metrics.patients.scored_cases import ScoredCases
 from modise_lightning.metrics.patients.weighted_ranking import OperatingPoints
+from modise_lightning.metrics.records.evaluation_records import ReadRecords, read_records
 from modise_lightning.reporting.clinical.model_folds import clinical_rows, read_case_statistics, result_of
 from modise_lightning.reporting.cross_validation.models import Summary
 from modise_lightning.reporting.cross_validation.table import DatasetTable
@@ -30,7 +31,7 @@ _RATES = np.linspace(0, 1, 201)  # where the folds' curves are averaged; chosen:
 _LINE_HEIGHT = 0.24  # inches of a stratum
 
 
-def roc_data(table: DatasetTable) -> pd.DataFrame:
+def roc_data(table: DatasetTable, read: ReadRecords = read_records) -> pd.DataFrame:
     """Compute the ROC curves of cases, a row a model, kind of case and false-positive rate.
 
     The sensitivity at a rate is the highest of the cuts with at most that rate, averaged over the folds with
@@ -38,6 +39,7 @@ def roc_data(table: DatasetTable) -> pd.DataFrame:
 
     Args:
         table: Of one dataset.
+        read: Reads the records of a folder.
 
     Raises:
         UserError: No run was evaluated with ``metrics=clinical``, or no fold has cases of both kinds.
@@ -45,7 +47,7 @@ def roc_data(table: DatasetTable) -> pd.DataFrame:
     frames = []
     reasons: dict[str, None] = {}
     for row in clinical_rows(table):
-        folds = [read_case_statistics(row, fold) for fold in row.runs]
+        folds = [read_case_statistics(row, fold, read) for fold in row.runs]
         for level in ("breast", "patient"):
             curves, areas, no_case = [], [], f"no {level} is a case"
             for fold in folds:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from modise_lightning.errors import UserError
 from modise_lightning.metrics.curves.detections import Detections, pool_detections
-from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, read_records
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, ReadRecords, read_records
 from modise_lightning.reporting.cross_validation.models import ModelFolds
 
 # How the folds make one curve: each its own, then their average; or all detections in one ranking.
@@ -33,24 +33,25 @@ class ModelRecords:
     isthing: list[bool]
 
     @classmethod
-    def read(cls, row: ModelFolds) -> ModelRecords:
+    def read(cls, row: ModelFolds, read: ReadRecords = read_records) -> ModelRecords:
         """Read the records that the runs of a model wrote.
 
         Args:
             row: The model in its table.
+            read: Reads the records of a folder.
 
         Raises:
             UserError: A run has none, or they are not of its results.
         """
         by_fold = {}
         for fold, run in row.runs.items():
-            folder = run.folder / "records" / row.model.replace(" ", "_")
+            folder = row.records_folder(fold)
             if not folder.is_dir():
                 raise UserError(
                     f"{folder}: no records, which all figures but threshold_ablation are made from. Evaluate "
                     "the run's checkpoint again, or set figures=[threshold_ablation]."
                 )
-            by_fold[fold] = read_records(folder)
+            by_fold[fold] = read(folder)
             found, expected = len(by_fold[fold].images), run.results[row.model].num_images
             if found != expected:
                 raise UserError(
@@ -86,13 +87,13 @@ class ModelRecords:
         return [pool_detections(parts)] if pooling == "pool" else parts
 
 
-def read_models(rows: Sequence[ModelFolds]) -> list[ModelRecords]:
+def read_models(rows: Sequence[ModelFolds], read: ReadRecords = read_records) -> list[ModelRecords]:
     """Read the records of all models of a table.
 
     A class whose instances one of them tells apart is one for all: models without instances of a class that
     has no truth do not show it.
     """
-    models = [ModelRecords.read(row) for row in rows]
+    models = [ModelRecords.read(row, read) for row in rows]
     isthing = [any(each) for each in zip(*(model.isthing for model in models), strict=True)]
     return [replace(model, isthing=isthing) for model in models]
 

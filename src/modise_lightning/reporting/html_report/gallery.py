@@ -126,7 +126,7 @@ def _read_outcomes(row: ModelFolds, names: Sequence[str]) -> tuple[list[ImageOut
     outcomes: list[ImageOutcome] = []
     notes = []
     for fold, run in sorted(row.runs.items()):
-        records = run.folder / "records" / row.model.replace(" ", "_")
+        records = row.records_folder(fold)
         if not checkpoint_of(run).is_file():
             notes.append(f"Fold {fold} is not shown: it has no checkpoint ({checkpoint_of(run)}).")
         elif not records.is_dir():

@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from modise_lightning.metrics.records.counts import RecordedSegments, pair_recorded_images
+from modise_lightning.metrics.records.counts import (
+    RecordedSegments,
+    pair_recorded_segments,
+    slices_of_images,
+)
 from modise_lightning.metrics.records.evaluation_records import EvaluationRecords
 from modise_lightning.metrics.segments.matching import Matching, match
 
@@ -98,46 +102,54 @@ def image_outcomes(
         UserError: The records hold another category.
     """
     images = records.images
-    pairs_of_images = pair_recorded_images(
+    recorded = pair_recorded_segments(
         records.instances,
         records.overlaps,
         image_ids=images["image_id"].tolist(),
         category_names=category_names,
     )
+    pairs = recorded.pairs
+    matched = match(pairs, [threshold], matching)[0]
+    iou = pairs.iou[matched]
+    truths = _segments(recorded.truth, pairs.truth[matched], iou, pairs.truth_counts)
+    predictions = _segments(recorded.prediction, pairs.prediction[matched], iou, pairs.prediction_counts)
+    image_of_match = recorded.truth.image[pairs.truth[matched].numpy()]
     outcomes = []
-    for recorded, image_id, file_name, dice in zip(
-        pairs_of_images, images["image_id"], images["file_name"], images["dice"], strict=True
+    for image_id, file_name, dice, true, predicted, own in zip(
+        images["image_id"],
+        images["file_name"],
+        images["dice"],
+        slices_of_images(recorded.truth.image, len(images)),
+        slices_of_images(recorded.prediction.image, len(images)),
+        slices_of_images(image_of_match, len(images)),
+        strict=True,
     ):
-        pairs = recorded.pairs
-        matched = match(pairs, [threshold], matching)[0]
-        iou = pairs.iou[matched]
-        truth = _segments(recorded.truth, pairs.truth[matched], iou, pairs.truth_counts)
-        predicted = _segments(recorded.prediction, pairs.prediction[matched], iou, pairs.prediction_counts)
         outcome = ImageOutcome(
-            int(image_id), str(file_name), fold, truth, predicted, len(iou), math.nan, float(dice)
+            image_id=int(image_id),
+            file_name=str(file_name),
+            fold=fold,
+            truth=tuple(truths[true]),
+            predicted=tuple(predictions[predicted]),
+            num_matches=own.stop - own.start,
+            iou=math.nan,
+            dice=float(dice),
         )
         counted = outcome.num_matches + outcome.num_missed + outcome.num_false_positives
-        mean = float(iou.sum()) / counted if counted else math.nan
+        mean = float(iou[own].sum()) / counted if counted else math.nan
         outcomes.append(replace(outcome, iou=mean))
     return outcomes
 
 
 def _segments(
     segments: RecordedSegments, matched: Tensor, iou: Tensor, counts: Tensor
-) -> tuple[SegmentOutcome, ...]:
+) -> list[SegmentOutcome]:
     # Under the matching of panopticapi a segment can have several matches: its largest IoU is shown.
     best: dict[int, float] = {}
     for position, value in zip(matched.tolist(), iou.tolist(), strict=True):
         best[position] = max(value, best.get(position, 0.0))
-    columns = zip(segments.index, segments.category, segments.score, segments.area, strict=True)
-    return tuple(
-        SegmentOutcome(
-            index=int(index),
-            category=str(category),
-            score=float(score),
-            area=int(area),
-            iou=best.get(position, math.nan),
-            is_void=not bool(counts[position]),
-        )
-        for position, (index, category, score, area) in enumerate(columns)
-    )
+    columns = (segments.index, segments.category, segments.score, segments.area)
+    rows = zip(*(column.tolist() for column in columns), counts.tolist(), strict=True)
+    return [
+        SegmentOutcome(index, category, score, area, best.get(position, math.nan), not counted)
+        for position, (index, category, score, area, counted) in enumerate(rows)
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modise_lightning.errors import UserError
-from modise_lightning.reporting.clinical.model_folds import with_clinical_results
+from modise_lightning.metrics.records.evaluation_records import read_records
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader, with_clinical_results
 from modise_lightning.reporting.cross_validation.runs import checkpoint_of
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.figures.all_figures import make_curves
@@ -76,19 +78,20 @@ def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict)
     Raises:
         UserError: A run has no records, or damaged ones.
     """
+    read = functools.cache(read_records)
     needs_records = set(settings.figures) - {"threshold_ablation", "roc", "strata"}
-    records = read_models(table.models) if needs_records else []
+    records = read_models(table.models, read) if needs_records else []
     charts, galleries, left_out = list[Chart](), list[Gallery](), list[str]()
     for name in dict.fromkeys(settings.figures):
         with attempt_picture(f"{name} of {table.dataset}", left_out):
-            picture = figure_uri(make_curves(name, table, records, settings).figure)
+            picture = figure_uri(make_curves(name, table, records, settings, read).figure)
             charts.append(Chart(_CHART_TITLES[name], picture))
     undefined = list[str]()
     for name in settings.clinical_figures if with_clinical_results(table) else ():
         if name in settings.figures:
             continue
         try:
-            picture = figure_uri(make_curves(name, table, [], settings).figure)
+            picture = figure_uri(make_curves(name, table, [], settings, read).figure)
             charts.append(Chart(_CHART_TITLES[name], picture))
         except UserError as error:
             undefined.append(str(error).removeprefix("figures: "))
@@ -97,7 +100,7 @@ def make_report(table: DatasetTable, settings: ReportSettings, predict: Predict)
     for row in trained:
         with attempt_picture(f"images of {row.label}", left_out):
             galleries.append(make_gallery(row, settings.gallery, predict))
-    tables = report_tables(table, settings.comparison)
+    tables = report_tables(table, settings.comparison, StatisticsReader(read))
     return Report(table, tables, charts, galleries, left_out, undefined)
 
 

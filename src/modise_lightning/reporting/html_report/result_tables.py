@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from modise_lightning.reporting.clinical.layout import clinical_tables
+from modise_lightning.reporting.clinical.model_folds import StatisticsReader
 from modise_lightning.reporting.clinical.model_intervals import measure_models
 from modise_lightning.reporting.cross_validation.comparison import compare_models
 from modise_lightning.reporting.cross_validation.layout import (
@@ -21,12 +22,15 @@ from modise_lightning.reporting.text_tables.rendering import Line, TextTable
 _METRICS = ("PQ", "RQ", "SQ", "AP", "Dice")
 
 
-def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[TextTable]:
+def report_tables(
+    table: DatasetTable, comparison: ComparisonSettings, reader: StatisticsReader
+) -> list[TextTable]:
     """Lay out a dataset's results, over several folds the comparison of its models, and all with intervals.
 
     Args:
         table: Of one dataset.
         comparison: How models are compared.
+        reader: Of the records.
 
     Raises:
         UserError: There is no such reference, or records contradict their results.
@@ -35,10 +39,10 @@ def report_tables(table: DatasetTable, comparison: ComparisonSettings) -> list[T
         tables = [_single_fold_table(table)]
     else:
         tables = [result_table(table, per_class=True)]
-        comparisons, notes = compare_models(table, **comparison.model_dump())
+        comparisons, notes = compare_models(table, reader.counts, **comparison.model_dump())
         if comparisons:
             tables.append(comparison_table(comparisons, notes, comparison.confidence))
-    models, notes = measure_models(table, comparison)
+    models, notes = measure_models(table, comparison, reader)
     return tables + clinical_tables(table, models, notes, confidence=comparison.confidence)
 
 
