@@ -11,6 +11,7 @@ from modise_lightning.console import Console
 from modise_lightning.reporting.text_tables.rendering import render_table, to_markdown
 from peer_parts.comparison_table import cost_table, find_results, measure, missing_results, quality_table
 from peer_parts.settings import KEPT
+from peer_parts.shared_lesions import shared_lesions_table
 
 _REFERENCE = "ours_sd_tiny"
 
@@ -31,11 +32,12 @@ def main() -> int:
         return 1
     reference = _REFERENCE if found[_REFERENCE] else next(model for model in found if found[model])
     with tempfile.TemporaryDirectory() as folder:
-        _, models = measure(found, Path(folder), samples=arguments.samples, reference=reference)
-    tables = [quality_table(models, found, reference), cost_table(found)]
+        table, models = measure(found, Path(folder), samples=arguments.samples, reference=reference)
+        tables = [quality_table(models, found, reference), cost_table(found)]
+        tables.append(shared_lesions_table(table, arguments.samples))
     console = Console(width=240)
-    for table in tables:
-        console.print(render_table(table))
+    for each in tables:
+        console.print(render_table(each))
     if arguments.markdown is not None:
         arguments.markdown.write_text("\n".join(map(to_markdown, tables)), encoding="utf-8")
     return 0

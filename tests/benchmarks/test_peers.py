@@ -162,7 +162,7 @@ def test_the_truth_has_every_point_and_reaches_the_table(
         "ours_sd_tiny: fold 1, 2, 3, 4 missing; python benchmarks/peers/run.py --model ours_sd_tiny" in lines
     )
     assert any(line.startswith("mask2former: fold 0, 1, 2, 3, 4 missing") for line in lines)
-    _, models = table.measure(found, tmp_path / "unpacked", samples=20, reference="ours_sd_tiny")
+    results, models = table.measure(found, tmp_path / "unpacked", samples=20, reference="ours_sd_tiny")
     quality = table.quality_table(models, found, "ours_sd_tiny")
     rows = {line.cells[0]: line.cells for line in quality.lines}
     assert rows["ours_sd_tiny"][1:-1] == ["1/5", *["100.0 (100.0 to 100.0)"] * 6]
@@ -170,6 +170,10 @@ def test_the_truth_has_every_point_and_reaches_the_table(
     recognised = [float(cell.split()[0]) for cell in rows["nnunet"][2:4]]
     assert 0 < recognised[0] == recognised[1] < 100
     assert rows["nnunet"][-1].startswith("-")
+    (shared,) = part("peer_parts.shared_lesions").shared_lesions_table(results, 20).lines
+    own, its, both = map(int, shared.cells[3:6])
+    assert own > its == both > 0
+    assert shared.cells[6:] == ["100.0", "100.0", "+0.0 (+0.0 to +0.0)"]
     cost = {line.cells[0]: line.cells for line in table.cost_table(found).lines}
     assert cost["nnunet"][1:] == ["14.8", "400", "20.0", "1500", "0.125", "torch 2.9"]
 

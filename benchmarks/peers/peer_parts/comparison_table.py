@@ -112,8 +112,8 @@ def quality_table(
             for each, name in zip(shown, NUMBERS, strict=True)
         ]
         difference = model.differences.get("PQ")
-        cells = [model.label, f"{len(found[model.label])}/{FOLDS}", *map(_interval, shown)]
-        cells.append("" if difference is None else _interval(difference.interval, signed=True))
+        cells = [model.label, f"{len(found[model.label])}/{FOLDS}", *map(write_interval, shown)]
+        cells.append("" if difference is None else write_interval(difference.interval, signed=True))
         lines.append(Line(cells, [False, False, *bold, False], False))
     notes = [
         f"Percent at an IoU of {THRESHOLD}, mean over the folds, with 95 % intervals over patients "
@@ -172,7 +172,7 @@ def _mean(costs: Sequence[Mapping[str, Any]], name: str) -> float:
     return statistics.fmean(cost[name] for cost in costs)
 
 
-def _interval(interval: Interval | None, signed: bool = False) -> str:
+def write_interval(interval: Interval | None, *, signed: bool = False) -> str:
     """Write a number in percent with the bounds of its interval; a hyphen where there is none."""
     if interval is None or math.isnan(interval.value):
         return "-"
