@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -127,7 +127,9 @@ def pair_recorded_segments(
         truth_area=torch.from_numpy(truth.area),
     )
     labels = [torch.from_numpy(each.image * len(category_names) + each.label) for each in (prediction, truth)]
-    return RecordedPairs(segment_overlaps.of_one_class(*labels), prediction, truth)
+    pairs = segment_overlaps.of_one_class(*labels)
+    image = torch.from_numpy(truth.image)[pairs.truth]
+    return RecordedPairs(replace(pairs, image=image), prediction, truth)
 
 
 def slices_of_images(image: NDArray[np.int64], num_images: int) -> list[slice]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from modise_lightning.metrics.segments.pairs import SegmentPairs
@@ -75,21 +74,22 @@ def _assign(matched: NDArray[np.bool_], pairs: SegmentPairs) -> None:
         return
     above, prediction, truth = above[contested], prediction[contested], truth[contested]
     iou = pairs.iou.numpy()[above]
-    for group in _connected(prediction, truth):
-        rows, row = np.unique(prediction[group], return_inverse=True)
-        columns, column = np.unique(truth[group], return_inverse=True)
+    for own in _of_images(pairs, above):
+        rows, row = np.unique(prediction[own], return_inverse=True)
+        columns, column = np.unique(truth[own], return_inverse=True)
         # Zeros stand for pairs that may not match; an assignment that uses one is no match.
+        # Pairs of different classes are zeros too, so that the optimum of all classes is that of each.
         weights = np.zeros((len(rows), len(columns)))
-        weights[row, column] = iou[group]
+        weights[row, column] = iou[own]
         assigned = np.zeros(weights.shape, dtype=bool)
         assigned[linear_sum_assignment(weights, maximize=True)] = True
-        matched[above[group]] = assigned[row, column]
+        matched[above[own]] = assigned[row, column]
 
 
-def _connected(prediction: NDArray[np.int64], truth: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Give the positions of pairs that share a segment, directly or by others: one matrix of all is huge."""
-    nodes = int(prediction.max()) + 1, int(truth.max()) + 1
-    edges = coo_array((np.ones(len(truth)), (prediction, nodes[0] + truth)), shape=(sum(nodes), sum(nodes)))
-    component = connected_components(edges, directed=False)[1][prediction]
-    order = np.argsort(component, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+def _of_images(pairs: SegmentPairs, chosen: NDArray[np.int64]) -> list[slice]:
+    """Give where, among chosen pairs, those of each image are: one matrix of all images would be huge."""
+    if pairs.image is None:
+        return [slice(None)]
+    image = pairs.image.numpy()[chosen]
+    bounds = [0, *(np.flatnonzero(np.diff(image)) + 1).tolist(), len(image)]
+    return [slice(*bound) for bound in pairwise(bounds)]

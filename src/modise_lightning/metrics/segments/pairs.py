@@ -15,7 +15,7 @@ MAX_VOID_SHARE = 0.5
 
 @dataclass(frozen=True)
 class SegmentPairs:
-    """The segments of one image and the overlapping pairs of the same class, on the CPU.
+    """The segments of one image, or of several, and the overlapping pairs of the same class, on the CPU.
 
     Attributes:
         iou: (P,) float64 intersection over union of each pair, without void pixels; all > 0.
@@ -26,6 +26,7 @@ class SegmentPairs:
         prediction_counts: (N,) bool, whether an unmatched predicted segment is a false positive: it has
             pixels, and at most half of them are void or in a crowd region of its class.
         truth_counts: (M,) bool, whether an unmatched true segment is a false negative: it has pixels.
+        image: (P,) int64 image of each pair, rising; None where all are of one.
     """
 
     iou: Tensor
@@ -35,6 +36,7 @@ class SegmentPairs:
     truth_labels: Tensor
     prediction_counts: Tensor
     truth_counts: Tensor
+    image: Tensor | None = None
 
 
 @dataclass(frozen=True)
