@@ -104,7 +104,9 @@ def _boxes(
 
 
 def make_threshold_curves(result: EvaluationResult) -> dict[str, CustomChart]:
-    """Make a chart a metric: each class and the mean against the IoU threshold; NaN is left out.
+    """Make a chart a metric: each class and the mean against the IoU threshold.
+
+    NaN is left out, and a metric that has nothing else.
 
     Where there are many classes, the chart is of the mean alone; the table by category holds all.
     """
@@ -114,6 +116,8 @@ def make_threshold_curves(result: EvaluationResult) -> dict[str, CustomChart]:
         lines = {**(by_category if len(by_category) <= MOST_CLASSES else {}), "mean": getattr(result, metric)}
         defined = {name: _defined(result.thresholds, values) for name, values in lines.items()}
         defined = {name: points for name, points in defined.items() if points[0]}
+        if not defined:
+            continue
         charts[metric] = wandb.plot.line_series(
             xs=[points[0] for points in defined.values()],
             ys=[points[1] for points in defined.values()],
