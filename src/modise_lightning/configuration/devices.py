@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from modise_lightning.accelerator import automatic_device
 from modise_lightning.errors import UserError
 
 
@@ -33,7 +34,7 @@ def torch_device(device: str) -> torch.device:
         UserError: It is no device that can be used.
     """
     if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        return automatic_device()
     return _check(device)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from modise_lightning.accelerator import automatic_device
 from modise_lightning.data.loading.batches import pad_to_multiple
 from modise_lightning.data.loading.transforms import EvaluationTransform
 from modise_lightning.inference.inference import Inference, SemanticKind
@@ -37,10 +38,7 @@ class Predictor:
             device: A torch device, or ``auto`` for an accelerator if there is one.
             semantic: What predictions show of each pixel; see ``Inference``.
         """
-        if device == "auto":
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            device = "cpu" if accelerator is None else accelerator.type
-        self.device = torch.device(device)
+        self.device = automatic_device() if device == "auto" else torch.device(device)
         self.segmenter = segmenter.to(self.device).eval()
         self.inference = inference
         self.transform = transform

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from modise_lightning.accelerator import automatic_device
 from modise_lightning.prediction.folders.folder import FolderPrediction, Model
 from modise_lightning.structures import Category
 from modise_lightning.training.lightning_module import SegmentationModule
@@ -49,13 +50,10 @@ class ServedModel:
             vocabulary: To begin with; None for its own.
             device: A torch device, or ``auto`` for an accelerator if there is one.
         """
-        if device == "auto":
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            device = "cpu" if accelerator is None else accelerator.type
         self.name = name
         self.has_vocabulary = has_vocabulary
         self._build = build
-        self._device = torch.device(device)
+        self._device = automatic_device() if device == "auto" else torch.device(device)
         self._lock = threading.Lock()
         self.first = self._place(build(vocabulary))
         self._named: tuple[tuple[Category, ...], BuiltModel] | None = None
