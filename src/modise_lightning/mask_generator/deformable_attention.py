@@ -74,6 +74,12 @@ def sample(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) ->
     return sample_by_grid(value, levels, locations, weights)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _must_be_deterministic() -> bool:
+    """Ask PyTorch, which some versions of its compiler cannot look into."""
+    return torch.are_deterministic_algorithms_enabled()
+
+
 def _takes_kernel(value: Tensor) -> bool:
     """Tell whether the kernels can compute it; they sum in float32."""
     fits = (
@@ -81,7 +87,7 @@ def _takes_kernel(value: Tensor) -> bool:
         and value.is_cuda
         and value.dtype != torch.float64
         # Atomic additions have no fixed order; the plain formulation tells what PyTorch says then.
-        and not torch.are_deterministic_algorithms_enabled()
+        and not _must_be_deterministic()
     )
     if fits and not _CAN_BUILD:
         warnings.warn(
