@@ -2,8 +2,9 @@
 PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
+OLDEST := .venv-oldest
 
-.PHONY: train serve test dicom-checker coverage fuzz lint docs environment clean
+.PHONY: train serve test oldest dicom-checker coverage fuzz lint docs environment clean
 
 train: environment
 	$(BIN)/python -m modise_lightning.train $(ARGS)
@@ -15,6 +16,16 @@ serve: environment
 # One of the tests builds the documentation as make docs does.
 test: environment lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The tests with the oldest versions that pyproject.toml allows of what it names, in an environment of their own.
+oldest: $(OLDEST)/complete
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+$(OLDEST)/complete: pyproject.toml
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
 
 # CI has the DICOM results checked by dciodvfy of Debian's dicom3tools, where it may install it; elsewhere that test says that it is skipped.
 ifdef CI
@@ -56,4 +67,4 @@ $(ENVIRONMENT)/complete: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(ENVIRONMENT) dist site
+	rm -rf $(ENVIRONMENT) $(OLDEST) dist site
