@@ -186,7 +186,7 @@ def test_an_exam_is_hung_and_looked_at(page: tuple[str, Path], tmp_path: Path) -
     assert fits_narrow
     assert "not a medical device" in warning
     assert "synthetic phantom" in warning
-    last = time.monotonic() + 10
+    last = time.monotonic() + 60  # what a busy machine may need
     while list(temporary.iterdir()) and time.monotonic() < last:
         time.sleep(0.05)
     assert list(temporary.iterdir()) == []
