@@ -86,8 +86,7 @@ class TellingLoader(DataLoader[Batch]):
             try:
                 batch = next(batches, None)
             except RuntimeError as error:
-                # PyTorch may say it only in what the error came from.
-                reason = _SHARED_MEMORY.search(f"{error}\n{error.__cause__}")
+                reason = _SHARED_MEMORY.search(str(error))
                 if not self.num_workers or reason is None:
                     raise
                 mistake = _cannot_share(reason.group())
