@@ -7,6 +7,4 @@ import torch
 
 def automatic_device() -> torch.device:
     """Give the accelerator that can be used now, or the processor."""
-    # Alone it names what PyTorch was built for, whether or not it is there.
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return torch.device("cpu") if accelerator is None else torch.device(accelerator.type)
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
