@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from modise_lightning.metrics.clinical.lesion_statistics import matched_lesions
 from modise_lightning.metrics.patients.resampling import Bootstrap, Interval
 from modise_lightning.metrics.patients.statistics import RatioOfSums, sum_by_patient
-from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, read_records
+from modise_lightning.metrics.records.evaluation_records import EvaluationRecords, ReadRecords, read_records
 from modise_lightning.reporting.cross_validation.models import ModelFolds
 from modise_lightning.reporting.cross_validation.table import DatasetTable
 from modise_lightning.reporting.text_tables.rendering import Line, TextTable
@@ -26,6 +27,7 @@ def shared_lesions_table(table: DatasetTable, samples: int) -> TextTable:
         samples: Resamples of the patients; 0: no intervals.
     """
     rows = {row.label: row for row in table.models}
+    read = functools.cache(read_records)  # each model is in several pairs
     bootstrap = Bootstrap(samples=max(1, samples), confidence=0.95, seed=0)
     lines = []
     for own in filter(rows.__contains__, OURS):
@@ -33,10 +35,11 @@ def shared_lesions_table(table: DatasetTable, samples: int) -> TextTable:
             folds = sorted(set(rows[own].runs) & set(rows[peer].runs))
             if not folds:
                 continue
-            first, second = ([_found(rows[name], fold) for fold in folds] for name in (own, peer))
+            first, second = ([_found(rows[name], fold, read) for fold in folds] for name in (own, peer))
             both = [_shared(*each) for each in zip(first, second, strict=True)]
             statistics = [
-                _difference(_records(rows[own], fold), each) for fold, each in zip(folds, both, strict=True)
+                _difference(read(rows[own].records_folder(fold)), each)
+                for fold, each in zip(folds, both, strict=True)
             ]
             found = bootstrap.intervals(bootstrap.measure(statistics))["difference"]
             shared = pd.concat(both)
@@ -57,14 +60,10 @@ def _write(interval: Interval, samples: int) -> str:
     return write_interval(interval, signed=True) if samples else f"{100 * interval.value:+.1f}"
 
 
-def _records(row: ModelFolds, fold: int) -> EvaluationRecords:
-    return read_records(row.records_folder(fold))
-
-
-def _found(row: ModelFolds, fold: int) -> pd.DataFrame:
+def _found(row: ModelFolds, fold: int, read: ReadRecords) -> pd.DataFrame:
     """Give the lesions that a model finds in a fold."""
     names: Sequence[str] = row.results[fold].category_names
-    matches, _ = matched_lesions(_records(row, fold), names, THRESHOLD, "hungarian")
+    matches, _ = matched_lesions(read(row.records_folder(fold)), names, THRESHOLD, "hungarian")
     return matches[["image_id", "true_index", "iou"]]
 
 
