@@ -76,7 +76,7 @@ def sample(value: Tensor, levels: Levels, locations: Tensor, weights: Tensor) ->
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _must_be_deterministic() -> bool:
-    """Ask PyTorch, which some versions of its compiler cannot look into."""
+    """Ask PyTorch, once for a compiled graph: the compiler of version 2.10 cannot look into the question."""
     return torch.are_deterministic_algorithms_enabled()
 
 
