@@ -46,7 +46,22 @@ def write_contact_sheet(
 
     chosen = sorted(sorted(range(len(images)), key=lambda index: -highest(index))[:most])
     shown = _read([images[index][0] for index in chosen], folder, categories, limits)
-    write_png_atomically(folder / "contact_sheet.png", draw_contact_sheet(shown, categories, note))
+    sheet = draw_contact_sheet(shown, categories, note_of_choice(len(chosen), len(images), note))
+    write_png_atomically(folder / "contact_sheet.png", sheet)
+
+
+def note_of_choice(number: int, of_all: int, note: str | None) -> str | None:
+    """Say on the sheet itself which images it shows.
+
+    Args:
+        number: Images on the sheet.
+        of_all: Images that were predicted.
+        note: What else stands there.
+    """
+    if number == of_all:
+        return note
+    choice = f"{number:,} of {of_all:,} images, those with the highest scores."
+    return choice if note is None else f"{choice} {note}"
 
 
 def _read(
