@@ -199,7 +199,9 @@ def test_only_trained_parameters_are_reduced(folder: Path) -> None:
 def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
     phantom_root: Path, compose_config: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
+    from modise_lightning.configuration.assembly import build_data, build_metrics
     from modise_lightning.evaluate import evaluate
+    from modise_lightning.prediction.baselines import evaluate_bright_blob
     from tiny_runs import ONE_STEP, phantom_overrides
 
     overrides = [
@@ -212,7 +214,6 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
         "evaluation_batch_size=1",  # other batches round otherwise
         "num_threads=1",
         "feature_store=none",
-        "baselines=[]",
         "metrics=clinical",
     ]
     run = tmp_path / "run"
@@ -223,7 +224,18 @@ def test_the_command_trains_and_evaluates_with_two_processes_as_with_one(
     one = tmp_path / "one"
     settings = [checkpoint, "trainer.accelerator=cpu", "class_agnostic=false"]
     result = evaluate(compose_config("evaluate", settings, one))
-    assert json.loads((run / "results.json").read_text())["results"]["trained"] == result.to_dict()
+    results = json.loads((run / "results.json").read_text())["results"]
+    assert results["trained"] == result.to_dict()
+    assert results["untrained"]["num_images"] == result.num_images
+    config = compose_config("train", overrides, tmp_path / "blob")
+    data = build_data(config)
+    blob, _ = evaluate_bright_blob(
+        data.dataset,
+        indices=data.indices["test"],
+        train_indices=data.indices["train"],
+        metrics=build_metrics(config),
+    )
+    assert results["bright blob"] == blob.to_dict()
     assert result.clinical is not None
     assert result.num_images % 2 == result.clinical.counts["images"] % 2
     names = sorted(path.name for path in (one / "records" / "trained").iterdir())
