@@ -33,8 +33,8 @@ from rich.table import Table
 from modise_lightning.callbacks.prediction_writer import PredictionWriter
 from modise_lightning.configuration.assembly import categories_of
 from modise_lightning.configuration.trained_model import load_trained
-from modise_lightning.console import quieten_libraries
 from modise_lightning.data.images.reading import read_image_file
+from modise_lightning.messages import quieten_libraries
 from modise_lightning.prediction.folders.folder import FolderPrediction, Model
 from modise_lightning.prediction.folders.preparing import find_images, inspect_images
 from modise_lightning.prediction.folders.run_settings import read_settings

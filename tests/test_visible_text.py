@@ -16,8 +16,9 @@ from rich.text import Text
 
 from forked import forked
 from modise_lightning import console
-from modise_lightning.console import Console, make_messages_visible
+from modise_lightning.console import Console
 from modise_lightning.csv_cells import guard_cell, unguard_cell
+from modise_lightning.messages import make_messages_visible
 from modise_lightning.regular_files import check_regular, is_file, is_there
 from modise_lightning.visible_text import visible
 

@@ -32,11 +32,12 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     from modise_lightning.configuration.run_identity import ModelOrigin, run_identity
     from modise_lightning.configuration.seen_images import check_unseen
     from modise_lightning.configuration.vocabulary import fingerprint_of, read_vocabulary, vocabulary_for
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.cores import use_threads
     from modise_lightning.data.loading.datamodule import SPLITS
     from modise_lightning.errors import UserError
     from modise_lightning.inference.tuned_settings import read_tuned
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results

@@ -30,8 +30,9 @@ def figures(config: DictConfig) -> list[Path]:
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.errors import PartlyDoneError
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.reporting.cross_validation.files import file_names
     from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.figures.all_figures import make_figures

@@ -32,9 +32,10 @@ def import_checkpoint(config: DictConfig) -> Path:
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.importing import describe, load_published, prepare_config
     from modise_lightning.configuration.vocabulary import read_vocabulary, vocabulary_for
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.data.prepared.categories import categories_to_config
     from modise_lightning.errors import UserError
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.pretrained.published import read_published
     from modise_lightning.training.checkpoint import state_fingerprint, trained_state
     from modise_lightning.training.checkpoint_writing import AtomicCheckpointIO

@@ -29,8 +29,9 @@ def package(config: DictConfig) -> Path:
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.packing import pack_checkpoint
     from modise_lightning.configuration.trained_model import read_trained
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.inference.tuned_settings import read_tuned
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.packages.hub import parse_reference, push
     from modise_lightning.packages.making.card import CardContent, write_card
     from modise_lightning.packages.making.evaluation import choose_run, evaluation_of

@@ -37,10 +37,10 @@ def predict(config: DictConfig) -> list[Path]:
     from modise_lightning.configuration.ensembles import read_ensemble
     from modise_lightning.configuration.model_files import locate_models
     from modise_lightning.configuration.vocabulary import read_vocabulary
-    from modise_lightning.console import quieten_libraries
     from modise_lightning.cores import use_threads
     from modise_lightning.data.prepared.categories import categories_to_config
     from modise_lightning.inference.tuned_settings import read_tuned
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.prediction.folders.folder import FolderPrediction, Model
     from modise_lightning.prediction.folders.preparing import find_images, inspect_images
     from modise_lightning.prediction.folders.run_settings import read_settings

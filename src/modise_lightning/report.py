@@ -33,8 +33,9 @@ def report(config: DictConfig) -> list[Path]:
 
     from modise_lightning.atomic_files import write_text_atomically
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.errors import PartlyDoneError
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.reporting.cross_validation.files import file_names
     from modise_lightning.reporting.cross_validation.table import gather_tables
     from modise_lightning.reporting.html_report.page import make_report, render_report

@@ -27,8 +27,9 @@ def serve(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from modise_lightning.configuration.config_check import check_config
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.cores import use_threads
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.serving.server import choose_token, listen, run_server
     from modise_lightning.serving.settings import read_serve_settings
 

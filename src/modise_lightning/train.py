@@ -57,8 +57,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     )
     from modise_lightning.configuration.run_identity import run_identity
     from modise_lightning.configuration.starting import read_start, start_from
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.cores import use_threads
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.metrics.records.evaluation_records import write_records
     from modise_lightning.reporting.results import write_results
     from modise_lightning.reporting.text_tables.results import render_results

@@ -30,8 +30,9 @@ def tune(config: DictConfig) -> Tuning:
     from modise_lightning.configuration.assembly import build_data
     from modise_lightning.configuration.config_check import check_config
     from modise_lightning.configuration.ensembles import read_ensemble
-    from modise_lightning.console import Console, quieten_libraries
+    from modise_lightning.console import Console
     from modise_lightning.cores import use_threads
+    from modise_lightning.messages import quieten_libraries
     from modise_lightning.reporting.text_tables.rendering import render_table
     from modise_lightning.tuning.choice import choose
     from modise_lightning.tuning.settings import TuneSettings

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from fuzzing.kinds import InsaneResultError, Kind, RefusedError
-from modise_lightning.console import make_messages_visible
 from modise_lightning.errors import UserError
+from modise_lightning.messages import make_messages_visible
 
 SECONDS = 15  # of the processor, so that a busy machine makes no finding
 _MEMORY = 3 * 2**30  # address space beyond what the process has at its beginning

@@ -27,6 +27,7 @@ from modise_lightning.configuration.interruption import (
     is_interruption,
 )
 from modise_lightning.errors import UserError
+from modise_lightning.messages import make_messages_visible
 from modise_lightning.visible_text import visible
 
 # What a file system or its owner refuses, which is no mistake of the program.
@@ -67,8 +68,6 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
             stream.reconfigure(errors="replace")
     # Lets exceptions through: Hydra shows a traceback for a folder that it cannot make.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    from modise_lightning.console import make_messages_visible
-
     make_messages_visible()
     end_by_exception()
     register_menu()
