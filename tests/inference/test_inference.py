@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from modise_lightning.errors import UserError
-from modise_lightning.inference.inference import Inference
 from modise_lightning.inference.instance import InstanceAccumulator
 from modise_lightning.inference.panoptic import PanopticAccumulator
 from modise_lightning.inference.resize import resize_mask_logits
@@ -24,18 +23,11 @@ from modise_lightning.inference.tiles import Tile, upsampled_tiles
 from modise_lightning.metrics.evaluation import SegmentationMetrics
 from modise_lightning.structures import InstanceSegmentation, PanopticSegmentation, SegmenterOutput
 from outputs import all_masks, output_with_masks
+from shipped_inference import shipped_inference
 
 CONF = Path(__file__).parents[2] / "conf"
-CONFIG = CONF / "inference" / "default.yaml"
 ISTHING = [True, True, False, False]
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def make_inference(**changes: Any) -> Inference:
-    values = yaml.safe_load(CONFIG.read_text())
-    del values["_target_"], values["_partial_"]
-    values |= {"score_threshold": 0.5, "no_object_competes": False}
-    return Inference(**{"isthing": ISTHING, **values, **changes})
 
 
 def make_queries(seed: int, num_queries: int = 12, size: int = 20) -> tuple[Tensor, Tensor]:
@@ -268,9 +260,9 @@ def test_tiles_are_the_resized_masks(
 
 def test_autocast_does_not_make_predictions_coarser() -> None:
     output = make_output(1)
-    plain = make_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
+    plain = shipped_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
     with torch.autocast("cpu", torch.bfloat16):
-        cast = make_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
+        cast = shipped_inference()(output, (64, 64), [(64, 64)], [(100, 90)])[0]
     assert torch.equal(plain.semantic, cast.semantic)
     assert torch.equal(plain.panoptic.segment_ids, cast.panoptic.segment_ids)
 
@@ -289,7 +281,9 @@ def make_output(num_images: int = 2) -> SegmenterOutput:
 
 
 def test_images_keep_their_own_sizes() -> None:
-    inference, output = make_inference(score_threshold=0.3), make_output()
+    # Mask2Former's thresholds, as in the loop that this is compared with.
+    inference = shipped_inference(score_threshold=0.3, overlap_threshold=0.8, mask_threshold=0.5)
+    output = make_output()
     image_sizes, output_sizes = [(64, 48), (40, 64)], [(64, 48), (100, 160)]
     predictions = inference(output, (64, 64), image_sizes, output_sizes)
     for index, (prediction, size) in enumerate(zip(predictions, output_sizes, strict=True)):
@@ -312,7 +306,7 @@ def test_images_keep_their_own_sizes() -> None:
 
 def test_all_things_together_are_the_sum_of_their_classes() -> None:
     output, sizes = make_output(), [(64, 64), (64, 64)]
-    inference = make_inference()
+    inference = shipped_inference()
     classes = inference(output, (64, 64), sizes, sizes)
     together = inference(output, (64, 64), sizes, sizes, semantic="any_thing")
     without = inference(output, (64, 64), sizes, sizes, semantic="none")
@@ -324,20 +318,20 @@ def test_all_things_together_are_the_sum_of_their_classes() -> None:
 
 def test_the_output_is_not_changed() -> None:
     output, untouched = make_output(1), make_output(1)
-    make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])
+    shipped_inference()(output, (16, 16), [(16, 16)], [(16, 16)])
     assert torch.equal(output.mask_logits(), untouched.mask_logits())
 
 
 def test_half_precision_outputs_are_computed_in_single_precision() -> None:
     output = make_output(1)
     half = output_with_masks(output.class_logits.bfloat16(), all_masks(output).bfloat16())
-    prediction = make_inference()(half, (64, 64), [(64, 64)], [(64, 64)])[0]
+    prediction = shipped_inference()(half, (64, 64), [(64, 64)], [(64, 64)])[0]
     assert prediction.semantic.dtype == torch.float32
 
 
 def test_no_query_is_sure_enough() -> None:
     output = output_with_masks(torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 4, 4))
-    prediction = make_inference()(output, (16, 16), [(16, 16)], [(16, 16)])[0]
+    prediction = shipped_inference()(output, (16, 16), [(16, 16)], [(16, 16)])[0]
     assert prediction.panoptic.segment_ids.tolist() == [[0] * 16] * 16
     assert prediction.panoptic.labels.tolist() == []
     assert sorted(prediction.instances.labels.tolist()) == [0, 0, 0, 1, 1, 1]
@@ -349,7 +343,7 @@ def test_no_query_is_sure_enough() -> None:
 )
 def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"inference.{next(iter(changes))} must be"):
-        make_inference(**changes)
+        shipped_inference(**changes)
 
 
 def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() -> None:
@@ -366,7 +360,7 @@ def test_what_chooses_the_checkpoint_does_not_depend_on_the_score_threshold() ->
     output = output_with_masks(class_logits, mask_logits)
     measured = {}
     for threshold in (0.0, 0.5):
-        inference = make_inference(isthing=[True, True], score_threshold=threshold)
+        inference = shipped_inference(isthing=[True, True], score_threshold=threshold)
         metrics = SegmentationMetrics(category_names=["a", "b"], isthing=[True, True], **settings)
         metrics.update(inference(output, (64, 64), [(64, 64)], [(16, 16)]), [target])
         result = metrics.compute()
