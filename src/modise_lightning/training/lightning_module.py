@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -57,6 +58,14 @@ class SegmentationModule(lightning.LightningModule):
     @cached_property
     def _frozen_weights(self) -> str:
         return fingerprint(self)
+
+    def on_train_start(self) -> None:
+        """Let each process draw points of its own.
+
+        All have the same seed, so that the same weights start; a resumed one has the first one's state.
+        """
+        if self.global_rank > 0:
+            torch.manual_seed(int(torch.randint(2**62, ()).item()) + self.global_rank)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Compute and log the losses of a batch."""
