@@ -18,6 +18,8 @@ from modise_lightning.reporting.text_tables.rendering import Line, TextTable
 from peer_parts.comparison_table import THRESHOLD, write_interval
 from peer_parts.settings import OURS, PEERS
 
+_LARGE = 7864  # pixels: 3 % of the images' 512 x 512; chosen: a fifth of the lesions
+
 
 def shared_lesions_table(table: DatasetTable, samples: int) -> TextTable:
     """Lay out, of each of this library's models and each peer, the lesions that both find.
@@ -46,12 +48,16 @@ def shared_lesions_table(table: DatasetTable, samples: int) -> TextTable:
             cells = [own, peer, str(len(folds)), *(str(sum(map(len, each))) for each in (first, second))]
             cells += [str(len(shared)), *(f"{100 * shared[name].mean():.1f}" for name in ("iou", "its_iou"))]
             cells.append(_write(found, samples))
+            large = shared[shared["area"] >= _LARGE]
+            cells += [str(len(large)), *(_median(large[name]) for name in ("filled", "its_filled"))]
             lines.append(Line(cells, [False] * len(cells), False))
     heads = ["model", "peer", "folds", "found", "found by the peer", "found by both"]
     heads += ["IoU of those", "the peer's", "difference"]
+    heads += ["large ones", "their area", "the peer's"]
     notes = [
         f"Lesions matched one to one at an IoU above {THRESHOLD}, whatever the class; mean IoU in percent. "
-        "Difference: mean over the folds, with the 95 % interval over patients."
+        "Difference: mean over the folds, with the 95 % interval over patients. Large: at least 3 % of the "
+        "image; median of the outlined area, as a share of the lesion's."
     ]
     return TextTable("lesions that both find", heads, lines, notes)
 
@@ -60,15 +66,28 @@ def _write(interval: Interval, samples: int) -> str:
     return write_interval(interval, signed=True) if samples else f"{100 * interval.value:+.1f}"
 
 
+def _median(shares: pd.Series) -> str:
+    return f"{100 * shares.median():.0f} %" if len(shares) else "-"
+
+
 def _found(row: ModelFolds, fold: int, read: ReadRecords) -> pd.DataFrame:
     """Give the lesions that a model finds in a fold."""
     names: Sequence[str] = row.results[fold].category_names
-    matches, _ = matched_lesions(read(row.records_folder(fold)), names, THRESHOLD, "hungarian")
-    return matches[["image_id", "true_index", "iou"]]
+    records = read(row.records_folder(fold))
+    matches, _ = matched_lesions(records, names, THRESHOLD, "hungarian")
+    areas = {
+        kind: of_kind.set_index(["image_id", "index"])["area"]
+        for kind, of_kind in records.instances.groupby("source")
+    }
+    matches = matches.join(areas["truth"], on=["image_id", "true_index"])
+    matches = matches.join(areas["panoptic"].rename("outlined"), on=["image_id", "predicted_index"])
+    matches["filled"] = matches["outlined"] / matches["area"]
+    return matches[["image_id", "true_index", "iou", "area", "filled"]]
 
 
 def _shared(own: pd.DataFrame, its: pd.DataFrame) -> pd.DataFrame:
-    return own.merge(its.rename(columns={"iou": "its_iou"}), on=["image_id", "true_index"])
+    renamed = its.rename(columns={"iou": "its_iou", "filled": "its_filled"}).drop(columns="area")
+    return own.merge(renamed, on=["image_id", "true_index"])
 
 
 def _difference(records: EvaluationRecords, shared: pd.DataFrame) -> RatioOfSums:
