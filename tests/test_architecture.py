@@ -134,6 +134,7 @@ def test_entry_points_import_nothing_heavy_at_the_top(entry: str) -> None:
                 ["configuration", "command_line"],
                 ["configuration", "help_menu"],
                 ["configuration", "interruption"],
+                ["messages"],
                 ["errors"],
                 ["visible_text"],
             )

@@ -64,7 +64,7 @@ def test_tuned_settings_hold_unless_the_user_says_other(package: Path) -> None:
     config = read_trained(package, {}).config
     assert config.inference.score_threshold == 0.25
     assert config.inference.overlap_threshold == 0.5
-    assert config.inference.mask_threshold == 0.5
+    assert config.inference.mask_threshold == 0.4
     changed = read_trained(package, {"inference": {"score_threshold": 0.75}}).config
     assert changed.inference.score_threshold == 0.75
     assert changed.inference.overlap_threshold == 0.5

@@ -224,6 +224,7 @@ def build_module(
             "dataset": dict(dataset),
             "data_fingerprint": data_fingerprint,
         },
+        seed=config.seed,
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ class SegmentationModule(lightning.LightningModule):
         inference: Inference,
         optimizer_factory: OptimizerFactory,
         metadata: Mapping[str, Any],
+        seed: int,
     ) -> None:
         """Compose the parts.
 
@@ -43,6 +45,7 @@ class SegmentationModule(lightning.LightningModule):
             inference: Output to predictions.
             optimizer_factory: Builds the optimizer and its schedule.
             metadata: Plain values that go into every checkpoint (config, categories, dataset).
+            seed: Of the points that processes beside the first one draw.
         """
         super().__init__()
         self.segmenter = segmenter
@@ -50,6 +53,7 @@ class SegmentationModule(lightning.LightningModule):
         self.inference = inference
         self.optimizer_factory = optimizer_factory
         self.metadata = dict(metadata)
+        self.seed = seed
         # Of images without ground truth: a value for each class and pixel takes time and memory.
         self.predicted_semantic: SemanticKind = "classes"
         # Checkpoints leave the frozen weights out; on_load_checkpoint checks the rest strictly.
@@ -59,13 +63,14 @@ class SegmentationModule(lightning.LightningModule):
     def _frozen_weights(self) -> str:
         return fingerprint(self)
 
-    def on_train_start(self) -> None:
-        """Let each process draw points of its own.
+    def on_train_epoch_start(self) -> None:
+        """Let each process draw points of its own, which a resumed training draws again.
 
-        All have the same seed, so that the same weights start; a resumed one has the first one's state.
+        All have the same seed, for the same weights at the start, and a checkpoint has the first one's state.
         """
         if self.global_rank > 0:
-            torch.manual_seed(int(torch.randint(2**62, ()).item()) + self.global_rank)
+            own = [self.seed, self.current_epoch, self.global_rank]
+            torch.manual_seed(int(np.random.SeedSequence(own).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Compute and log the losses of a batch."""
