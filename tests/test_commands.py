@@ -47,7 +47,9 @@ def test_help_lists_the_choices(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["backbone=mme"], "mme"),
-        (["backbone=1.5"], "backbone=1.5: Config group override must be a string"),
+        (["backbone=1.5", "--cfg", "job"], "error: backbone=1.5: it is chosen by a name that --help lists"),
+        (["seed=1", "experiment=null"], "error: experiment=null: it is chosen by a name"),
+        (["inference/clip_head=true"], "error: inference/clip_head=true: it is chosen by a name"),
         (["backbone=[[1]]"], "backbone=[[1]]: "),
         (["sed=1"], "sed"),
         (["optimizer.learning_rat=1"], "learning_rat"),

@@ -224,12 +224,24 @@ def test_an_experiment_runs_at_tiny_scale(
     assert list((tmp_path / "pictures").glob("*.png"))
 
 
+def test_the_augmentation_of_a_backbone_can_be_taken_back(compose_config: Compose, tmp_path: Path) -> None:
+    shared = ["backbone=sd_tiny", "feature_store=none"]
+    chosen = compose_config("train", shared, tmp_path)
+    assert (chosen.scale_range, chosen.data.module.train_transform.brightness) == ([1.0, 1.0], 0.0)
+    taken_back = compose_config("train", [*shared, "augmentation=none", "sampling=none"], tmp_path)
+    assert taken_back.scale_range == [0.8, 1.25]
+    assert taken_back.data.module.train_transform.brightness == taken_back.protocol.brightness > 0
+
+
 def test_all_augmentations_and_samplings_run_together(
     compose_config: Compose, phantom_root: Path, tmp_path: Path
 ) -> None:
     augmentations, samplings = choices("augmentation"), choices("sampling")
-    assert (augmentations, samplings) == (["cacheable", "copy_paste", "elastic", "gamma"], ["repeat_factor"])
-    overrides = [f"augmentation=[{','.join(augmentations)}]", f"sampling={samplings[0]}", "baselines=[]"]
+    assert (augmentations, samplings) == (
+        ["cacheable", "copy_paste", "elastic", "gamma", "none"],
+        ["none", "repeat_factor"],
+    )
+    overrides = [f"augmentation=[{','.join(augmentations)}]", "sampling=repeat_factor", "baselines=[]"]
     overrides += ["feature_store=none", *phantom_overrides(phantom_root), *ONE_STEP]
     config = compose_config("train", overrides, tmp_path)
     assert config.data.module.copy_paste.probability == 0.5

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import hydra
 import hydra.utils
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -89,7 +90,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], object]) -> None:
     except (ValueError, TypeError) as error:
         if is_composed:
             raise
-        _tell(f"{' '.join(sys.argv[1:])}: {error}.")  # of Hydra: a choice that is a number or a list
+        _tell(_mistaken_choice(sys.argv[1:]) or f"{' '.join(sys.argv[1:])}: {error}.")
         sys.exit(1)
     except (UserError, OmegaConfBaseException):
         sys.exit(1)  # of a job of a multirun, which has told it
@@ -140,6 +141,17 @@ def _mistake(error: Exception) -> str:
         name = visible(error.object)[:200]
         return f"'{name}': a name that is no UTF-8, which not every part can use. Rename the folder or file."
     return _describe(error) if isinstance(error, OSError) else str(error)
+
+
+def _mistaken_choice(arguments: list[str]) -> str | None:
+    """Find a choice that is no name, which Hydra's message does not tell; None if there is none."""
+    given = [each for each in arguments if "=" in each and each[0] != "-"]
+    for override in OverridesParser.create().parse_overrides(given):
+        if override.is_sweep_override() or isinstance(override.value(), str | list):
+            continue
+        if config_directory().joinpath(override.key_or_group).is_dir():
+            return f"{override.input_line}: it is chosen by a name that --help lists, or by a list of them."
+    return None
 
 
 def _end_quietly() -> NoReturn:
