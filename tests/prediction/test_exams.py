@@ -64,6 +64,31 @@ def test_a_folder_that_names_the_patient_becomes_a_pseudonym() -> None:
     assert place.exam.startswith("exam-")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "folders", "told"),
+    [
+        (None, {"": 16, "a": 16}, []),
+        (None, {"": 17, "a": 16}, ["17 pictures that lie in the folder itself ", ""]),
+        (None, {"a": 17, "b/c": 18, "d": 19}, ["19 pictures of exam 'd' ", " (2 more so)"]),
+        (PATTERN, {"": 17}, []),
+    ],
+)
+def test_a_folder_of_more_pictures_than_an_exam_has_is_told(
+    pattern: str | None, folders: dict[str, int], told: list[str]
+) -> None:
+    images = [
+        inspected(f"{folder}/{number}.png".lstrip("/"))
+        for folder, count in folders.items()
+        for number in range(count)
+    ]
+    studies = [inspected(f"{number}.dcm", tags(study_uid="1.2")) for number in range(30)]
+    names = ExamNames(pattern)
+    places = [names.place(each) for each in [*images, *studies]]
+    advice = "; exams.pattern tells exams apart by names."
+    notes = ["are taken as one exam".join(told) + advice] if told else []
+    assert names.doubts([*images, *studies], places) == notes
+
+
 @pytest.mark.parametrize("pattern", ["(", "(?P<patient>.)", "."])
 def test_other_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(UserError, match=r"exams\.pattern"):

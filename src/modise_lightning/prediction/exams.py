@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from modise_lightning.prediction.inputs.inspection import InspectedImage
 _GROUPS = {"exam", "laterality", "view"}
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 _WHITE_8_BIT, _WHITE_16_BIT = 255, 65535
+_LARGEST_EXAM = 16  # four views, with contrast eight, and as many again
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,28 @@ class ExamNames:
                 exam = pseudonym("exam", exam)
         return ExamPlace(exam, side, view)
 
+    def doubts(self, inspected: Sequence[InspectedImage], places: Sequence[ExamPlace]) -> list[str]:
+        """Tell of a folder whose pictures are taken as one exam, but are more than an exam has.
+
+        Args:
+            inspected: All images.
+            places: Of each of them, as ``place`` gave it.
+        """
+        if self._pattern is not None:
+            return []
+        pictures = Counter(
+            place.exam for each, place in zip(inspected, places, strict=True) if each.tags is None
+        )
+        large = [(exam, number) for exam, number in pictures.most_common() if number > _LARGEST_EXAM]
+        if not large:
+            return []
+        exam, number = large[0]
+        others = f" ({len(large) - 1} more so)" if len(large) > 1 else ""
+        return [
+            f"{number} pictures {_where(exam)} are taken as one exam{others}; "
+            "exams.pattern tells exams apart by names."
+        ]
+
 
 def pseudonym(kind: str, identifier: str) -> str:
     """Name something by the beginning of its identifier's SHA-256, from which it cannot be read."""
@@ -118,11 +142,14 @@ def choose_whites(
     notes = []
     for own, named in sorted(by_white.items()):
         first, value = named[0], of_exam[named[0]]
-        where = "that lie in the folder itself" if first == "." else f"of exam '{first}'"
         others = f" and {len(named) - 1} more" if len(named) > 1 else ""
         notes.append(
-            f"white=auto: {own} is white in the 16-bit pictures {where} (largest value {value})"
+            f"white=auto: {own} is white in the 16-bit pictures {_where(first)} (largest value {value})"
             f"{others}, which do not say it themselves."
         )
     whites = [None if value is None else chosen[exam] for exam, value in zip(exams, largest, strict=True)]
     return whites, notes
+
+
+def _where(exam: str) -> str:
+    return "that lie in the folder itself" if exam == "." else f"of exam '{exam}'"

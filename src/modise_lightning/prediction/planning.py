@@ -69,7 +69,7 @@ def plan_images(
         settings: Plain values that the results depend on, for the keys.
 
     Returns:
-        A plan for each image, and what is to be told of the white that was chosen.
+        A plan for each image, and what is to be told of exams and of the white that was chosen.
     """
     places = [names.place(each) for each in inspected]
     whites, notes = choose_whites(
@@ -85,7 +85,7 @@ def plan_images(
         key = key_of({"image": described, "exam": [place.exam, place.laterality, place.view], **settings})
         task = LoadingTask(number, each.image, label, pixels)
         planned.append(PlannedImage(task, folder, stem, place, each.tags, key))
-    return planned, notes
+    return planned, names.doubts(inspected, places) + notes
 
 
 def _choose_parts(inspected: Sequence[InspectedImage], keeps_identifiers: bool) -> list[tuple[str, ...]]:
