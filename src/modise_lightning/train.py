@@ -199,10 +199,17 @@ def _facts(
         each = (f"{data.num_normals(split)} {split}" for split in splits)
         share = f", {data.normal_share:.0%} of an epoch" if data.normals == "all" else ""
         normals["normal images"] = f"{', '.join(each)} (data.normals={data.normals}{share})"
+    alike = {}
+    if config.feature_store.get("_target_") is not None and not data.dataset.info["synthetic"]:
+        alike["images"] = (
+            "always alike but for a flip, so that features can be kept; slower, but better on mammograms "
+            "(docs/peers.md): augmentation=none feature_store=none"
+        )
     device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__}, {trainer.precision}"
     return {
         "data": f"{data.dataset.info['name']} in {data.dataset.root}: {', '.join(parts)} images",
         **normals,
+        **alike,
         "device": device,
         **({} if started is None else {"start": started}),
         "folder": str(config.output_dir),

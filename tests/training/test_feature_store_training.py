@@ -1,6 +1,8 @@
 """Training with a feature store equals training without one; a store that would have no use is refused."""
 
 import csv
+import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -104,6 +106,30 @@ def batches_of(data: PanopticDataModule, epoch: int) -> Iterable[Batch]:
     assert isinstance(loader.sampler, SeededSampler)
     loader.sampler.set_epoch(epoch)
     return loader
+
+
+@pytest.mark.parametrize(
+    ("is_synthetic", "store", "is_told"),
+    [(False, "memory", True), (False, "none", False), (True, "memory", False)],
+)
+def test_that_real_images_deserve_more_variety_is_told(
+    is_synthetic: bool,
+    store: str,
+    is_told: bool,
+    phantom_root: Path,
+    compose_config: Compose,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(phantom_root, root)
+    index = json.loads((root / "panoptic.json").read_text())
+    index["info"]["synthetic"] = is_synthetic
+    (root / "panoptic.json").write_text(json.dumps(index))
+    overrides = [*phantom_overrides(root), *ONE_STEP, f"feature_store={store}", "baselines=[]"]
+    train(compose_config("train", overrides, tmp_path / "run"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ("augmentation=none feature_store=none" in shown) == is_told
 
 
 def test_the_cacheable_augmentation_has_two_versions_of_an_image(
