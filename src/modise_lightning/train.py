@@ -28,6 +28,9 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     Returns:
         Test results of the trained model and of the configured baselines.
     """
+    from modise_lightning.free_cores import CoreTimes
+
+    started_at = CoreTimes.now()  # before the imports, which take seconds
     from pathlib import Path
 
     import lightning
@@ -73,7 +76,7 @@ def train(config: DictConfig) -> dict[str, EvaluationResult]:
     start = read_start(config)
     check_weights(config)
     use_threads(config.num_threads)
-    followers = follow_free_cores(config.num_threads)
+    followers = follow_free_cores(config.num_threads, started_at)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     dataset = data.dataset

@@ -43,7 +43,7 @@ def test_it_follows(caplog: pytest.LogCaptureFixture) -> None:
     torch.set_num_threads(4)
     cv2.setNumThreads(4)
     cores = Cores()
-    callback = ThreadCount(4, cores.read)
+    callback = ThreadCount(4, cores.read(), cores.read)
     found = []
     with caplog.at_level(logging.INFO):
         for seconds, free in [(6, 4), (6, 1.4), (2, 4), (2, 4), (6, 4), (6, 0.2), (6, 2.6), (6, 9)]:
@@ -58,7 +58,7 @@ def test_it_follows(caplog: pytest.LogCaptureFixture) -> None:
 def test_tests_and_validation_follow_too() -> None:
     torch.set_num_threads(2)
     cores = Cores()
-    callback = ThreadCount(2, cores.read)
+    callback = ThreadCount(2, cores.read(), cores.read)
     cores.pass_time(6, 0.5)
     callback.on_validation_batch_start(None, None, None, 0, 0)
     assert torch.get_num_threads() == 1
@@ -67,16 +67,42 @@ def test_tests_and_validation_follow_too() -> None:
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "free", "expected"),
+    [(6, 4, 4), (6, 1.4, 1), (2, 2.9, 3), (1.9, 0.5, 4)],
+)
+def test_the_start_of_the_program_counts(seconds: float, free: float, expected: int) -> None:
+    torch.set_num_threads(4)
+    cores = Cores()
+    started = cores.read()
+    cores.pass_time(seconds, free)
+    ThreadCount(4, started, cores.read)
+    assert torch.get_num_threads() == expected
+
+
+def test_what_the_preparation_of_data_takes_is_no_others(caplog: pytest.LogCaptureFixture) -> None:
+    torch.set_num_threads(4)
+    cores = Cores()
+    callback = ThreadCount(4, cores.read(), cores.read)
+    with caplog.at_level(logging.INFO):
+        cores.pass_time(60, 0.1)  # processes of this one use the cores
+        callback.setup(None, None, "fit")
+        cores.pass_time(6, 4)
+        callback.on_train_batch_start(None, None, None, 0)
+    assert torch.get_num_threads() == 4
+    assert not caplog.records
+
+
 def test_without_counts_nothing_changes() -> None:
     torch.set_num_threads(3)
-    callback = ThreadCount(3, iter([CoreTimes(0, 0, 0, 0), CoreTimes(60, 0, 0, 3)]).__next__)
+    callback = ThreadCount(3, CoreTimes(0, 0, 0, 0), lambda: CoreTimes(60, 0, 0, 3))
     callback.on_train_batch_start()
     assert torch.get_num_threads() == 3
 
 
 def test_a_chosen_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [type(each) for each in follow_free_cores(None)] == [ThreadCount]
-    assert follow_free_cores(2) == []
+    assert [type(each) for each in follow_free_cores(None, CoreTimes.now())] == [ThreadCount]
+    assert follow_free_cores(2, CoreTimes.now()) == []
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert follow_free_cores(None) == []
+    assert follow_free_cores(None, CoreTimes.now()) == []

@@ -15,6 +15,7 @@ from modise_lightning.free_cores import CoreTimes, free_cores
 
 _log = logging.getLogger(__name__)
 _PERIOD = 5.0  # seconds; chosen: what others do for less is not worth a change
+_START = 2.0  # seconds that the start of a program takes at least; chosen: a wrong guess is mended soon
 
 
 class ThreadCount(lightning.Callback):
@@ -24,17 +25,23 @@ class ThreadCount(lightning.Callback):
     core, that takes several times the processor time of the work itself, from the other processes too.
     """
 
-    def __init__(self, most: int, read: Callable[[], CoreTimes] = CoreTimes.now) -> None:
-        """Start to count.
+    def __init__(self, most: int, started: CoreTimes, read: Callable[[], CoreTimes] = CoreTimes.now) -> None:
+        """Take the threads that others left while the program started.
 
         Args:
             most: Threads on a free machine.
-            read: Reads what the cores have done.
+            started: What the cores had done when it started.
+            read: Reads what they have done.
         """
         self._most = most
         self._read = read
-        self._last = read()
+        self._last = started
         self._is_told = False
+        self._follow(_START)
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
+        """Count anew: what came before may have been other processes of this one, which prepared its data."""
+        self._last = self._read()
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
         """Look, if it is time."""
@@ -48,9 +55,9 @@ class ThreadCount(lightning.Callback):
         """Look, if it is time."""
         self._follow()
 
-    def _follow(self) -> None:
+    def _follow(self, period: float = _PERIOD) -> None:
         now = self._read()
-        if now.clock - self._last.clock < _PERIOD:
+        if now.clock - self._last.clock < period:
             return
         free = free_cores(self._last, now)
         self._last = now
@@ -71,12 +78,13 @@ class ThreadCount(lightning.Callback):
             self._is_told = True
 
 
-def follow_free_cores(number: int | None) -> list[lightning.Callback]:
+def follow_free_cores(number: int | None, started: CoreTimes) -> list[lightning.Callback]:
     """Give the callback, unless somebody chose a number of threads, as a setting or by OMP_NUM_THREADS.
 
     Args:
         number: The setting; PyTorch has as many threads already.
+        started: What the cores had done when the program started.
     """
     if number is not None or "OMP_NUM_THREADS" in os.environ:
         return []
-    return [ThreadCount(torch.get_num_threads())]
+    return [ThreadCount(torch.get_num_threads(), started)]
