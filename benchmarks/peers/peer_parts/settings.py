@@ -6,7 +6,7 @@ from pathlib import Path
 
 # What chooses each of this library's models, as the documentation tells; all else is the command's default.
 OURS = {
-    "ours_sd_tiny": ["backbone=sd_tiny"],
+    "ours_sd_tiny": ["backbone=sd_tiny", "augmentation=none", "feature_store=none"],
     "ours_swin_tiny": ["backbone=swin_tiny", "text=learned", "optimizer.learning_rate=3e-4"],
 }
 # Module that trains and predicts each peer, in an environment of its own.
