@@ -93,6 +93,20 @@ def test_what_the_preparation_of_data_takes_is_no_others(caplog: pytest.LogCaptu
     assert not caplog.records
 
 
+def test_the_next_job_of_a_multirun_finds_all_threads() -> None:
+    torch.set_num_threads(4)
+    cores = Cores()
+    callback = ThreadCount(4, cores.read(), cores.read)
+    callback.setup(None, None, "fit")
+    cores.pass_time(6, 1)
+    callback.on_train_batch_start(None, None, None, 0)
+    assert torch.get_num_threads() == 1
+    callback.teardown(None, None, "fit")
+    assert torch.get_num_threads() == 4
+    callback.setup(None, None, "test")  # the test goes on with what the training found
+    assert torch.get_num_threads() == 1
+
+
 def test_without_counts_nothing_changes() -> None:
     torch.set_num_threads(3)
     callback = ThreadCount(3, CoreTimes(0, 0, 0, 0), lambda: CoreTimes(60, 0, 0, 3))

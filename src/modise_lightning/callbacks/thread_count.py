@@ -33,7 +33,7 @@ class ThreadCount(lightning.Callback):
             started: What the cores had done when it started.
             read: Reads what they have done.
         """
-        self._most = most
+        self._most = self._wanted = most
         self._read = read
         self._last = started
         self._is_told = False
@@ -42,6 +42,11 @@ class ThreadCount(lightning.Callback):
     def setup(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
         """Count anew: what came before may have been other processes of this one, which prepared its data."""
         self._last = self._read()
+        use_threads(self._wanted)
+
+    def teardown(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
+        """Leave as many as there were: the next job of a multirun takes no more than it finds."""
+        use_threads(self._most)
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (nothing is used)
         """Look, if it is time."""
@@ -64,8 +69,9 @@ class ThreadCount(lightning.Callback):
         if free is None:
             return
         wanted = max(1, min(self._most, round(free)))
-        if wanted == torch.get_num_threads():
+        if wanted == self._wanted:
             return
+        self._wanted = wanted
         use_threads(wanted)
         if not self._is_told:
             _log.info(
